@@ -1,0 +1,342 @@
+"""The life of a document, from a hint that something happened to a key to a published generation or a tombstone.
+
+    observe -> claim -> look at the object -> parse -> chunk -> stage -> embed -> publish -> clean up
+
+A hint never says what to do; the object's current state does. No transaction is open while a parser, the
+encoder or the bucket is at work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from functions.ingest.events import Hint
+from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
+from shared.core.errors import (
+    Conflict,
+    InvalidInput,
+    LeaseLost,
+    NotFound,
+    OutcomeUnknown,
+    RagzeroError,
+    UnreadableDocument,
+)
+from shared.core.keys import DEFAULT_COLLECTION, collection_name, document_metadata, tenant_of
+from shared.core.models import Chunk, Claim, ObjectState, Observed, ParsedDocument, Publication, Version
+from shared.core.ports import Embedder
+from shared.telemetry import checkpoint, get_logger
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_log = get_logger(__name__)
+_EMBED_AT_ONCE = 64
+
+
+class Store(Protocol):
+    def tenant_exists(self, tenant: UUID) -> bool: ...
+    def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed: ...
+    def claim(self, tenant: UUID, document: UUID, lease_seconds: float) -> Claim | None: ...
+    def extend(self, claim: Claim, lease_seconds: float) -> None: ...
+    def release(self, claim: Claim) -> None: ...
+    def settle(self, claim: Claim, sequencer: str) -> None: ...
+    def collection(self, tenant: UUID, name: str) -> tuple[int, str]: ...
+    def begin(self, claim: Claim) -> int: ...
+    def stage(
+        self, claim: Claim, generation: int, collection: tuple[int, str], chunks: Sequence[Chunk]
+    ) -> list[tuple[int, int]]: ...
+    def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None: ...
+    def publish(self, claim: Claim, publication: Publication) -> None: ...
+    def is_published(self, claim: Claim, generation: int) -> bool: ...
+    def touch(self, claim: Claim, version: Version) -> None: ...
+    def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None: ...
+    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> None: ...
+    def clean(self, tenant: UUID, document: UUID, keep: int | None) -> int: ...
+    def close(self) -> None: ...
+
+
+class Objects(Protocol):
+    @property
+    def name(self) -> str: ...
+    def head(self, key: str) -> ObjectState | None: ...
+    def read(self, state: ObjectState) -> bytes: ...
+
+
+class Parsers(Protocol):
+    def parse(self, data: bytes, *, name: str) -> ParsedDocument: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    lease_seconds: float = 120
+    max_object_bytes: int = 100 * 2**20
+
+
+@dataclass(slots=True)
+class _Staged:
+    """A generation in the database that lacks some vectors; texts are those to embed, by chunk id."""
+
+    claim: Claim
+    publication: Publication
+    texts: dict[int, str]
+    messages: set[str]
+
+
+class IngestService:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bucket: Objects,
+        parsers: Parsers,
+        parser_version: str,
+        embedder: Embedder,
+        default_tenant: UUID | None,
+        limits: Limits = Limits(),
+        options: ChunkOptions = ChunkOptions(),
+    ) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._parsers = parsers
+        self._pipeline = f"{parser_version}/{CHUNKER_VERSION}/{options.max_tokens}+{options.overlap_tokens}"
+        self._embedder = embedder
+        self._default_tenant = default_tenant
+        self._limits = limits
+        self._options = options
+
+    def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
+        """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
+
+        Small documents are embedded together, so that the encoder sees full batches.
+        """
+        unfinished: set[str] = set()
+        waiting: list[_Staged] = []
+        for hint, messages in _by_key(work).items():
+            staged = self._guarded(hint, messages, deadline, unfinished)
+            if staged:
+                waiting.append(staged)
+            if sum(len(s.texts) for s in waiting) >= _EMBED_AT_ONCE:
+                unfinished |= self._finish(waiting, deadline)
+                waiting = []
+        return unfinished | self._finish(waiting, deadline)
+
+    def close(self) -> None:
+        self._parsers.close()
+        self._store.close()
+
+    def _guarded(
+        self, hint: Hint, messages: set[str], deadline: float, unfinished: set[str]
+    ) -> _Staged | None:
+        """One document's trouble is its own: whatever happens, the rest of the batch goes on."""
+        if time.monotonic() > deadline:
+            unfinished |= messages
+            return None
+        try:
+            return self._prepare(hint, messages)
+        except Exception as error:
+            _log.warning("document_unfinished", key=hint.key, error=type(error).__name__, reason=str(error))
+            unfinished |= messages
+            return None
+
+    def _prepare(self, hint: Hint, messages: set[str]) -> _Staged | None:
+        tenant = self._tenant(hint)
+        observed = self._store.observe(tenant, hint.bucket, hint.key, hint.sequencer)
+        if observed.handled:
+            return None
+        claim = self._store.claim(tenant, observed.id, self._limits.lease_seconds)
+        if claim is None:
+            raise LeaseLost("another worker has this document; the message waits for it")
+        try:
+            return self._look(claim, hint, messages)
+        except BaseException:
+            self._store.release(claim)
+            raise
+
+    def _tenant(self, hint: Hint) -> UUID:
+        if hint.bucket != self._bucket.name:
+            raise InvalidInput(
+                f"the event is about the bucket {hint.bucket[:80]!r}, not {self._bucket.name!r}"
+            )
+        tenant = tenant_of(hint.key, self._default_tenant)
+        if not self._store.tenant_exists(tenant):
+            raise InvalidInput(f"no tenant {tenant} owns the key {hint.key[:200]!r}")
+        return tenant
+
+    def _look(self, claim: Claim, hint: Hint, messages: set[str]) -> _Staged | None:
+        state = self._bucket.head(claim.key)
+        if state is None:
+            self._forget(claim, hint.sequencer)
+            return None
+        version = self._version(state, hint.sequencer)
+        if _same_version(claim, version):
+            self._store.settle(claim, hint.sequencer)
+            return None
+        return self._read(claim, state, version, messages)
+
+    def _forget(self, claim: Claim, sequencer: str) -> None:
+        self._store.tombstone(claim.tenant_id, claim.id, sequencer)
+        checkpoint("tombstoned")
+        removed = self._store.clean(claim.tenant_id, claim.id, keep=None)
+        _log.info("document_deleted", document=str(claim.id), chunks=removed)
+
+    def _version(self, state: ObjectState, sequencer: str) -> Version:
+        metadata = document_metadata(state.metadata)
+        return Version(
+            etag=state.etag,
+            version_id=state.version_id,
+            size=state.bytes,
+            metadata=metadata,
+            pipeline=f"{self._pipeline}/{metadata.get('collection', DEFAULT_COLLECTION)}",
+            sequencer=sequencer,
+        )
+
+    def _read(self, claim: Claim, state: ObjectState, version: Version, messages: set[str]) -> _Staged | None:
+        try:
+            data = self._bytes(state)
+            version = replace(version, content_hash=hashlib.sha256(data).digest())
+            if _same_content(claim, version):
+                self._store.touch(claim, version)
+                return None
+            return self._stage(claim, version, data, messages)
+        except UnreadableDocument as error:
+            self._store.fail(claim, version, error.code, error.detail)
+            self._store.clean(claim.tenant_id, claim.id, keep=None)
+            _log.info("document_failed", document=str(claim.id), code=error.code)
+            return None
+
+    def _bytes(self, state: ObjectState) -> bytes:
+        if state.bytes > self._limits.max_object_bytes:
+            limit = self._limits.max_object_bytes
+            raise UnreadableDocument("too_large", f"the file has {state.bytes} bytes, the limit is {limit}")
+        try:
+            return self._bucket.read(state)
+        except NotFound as error:
+            raise Conflict(f"the object {state.key!r} went away while it was read") from error
+
+    def _stage(self, claim: Claim, version: Version, data: bytes, messages: set[str]) -> _Staged:
+        generation = self._store.begin(claim)
+        collection = self._store.collection(claim.tenant_id, _collection_of(version))
+        checkpoint("parsing")
+        document = self._parsers.parse(data, name=claim.key)
+        chunks = chunk(document, self._embedder, self._options)
+        if not chunks:
+            raise UnreadableDocument("no_text", "the file contains no text")
+        missing = self._store.stage(claim, generation, collection, chunks)
+        checkpoint("staged")
+        publication = Publication(
+            replace(version, media_type=document.media_type),
+            generation,
+            collection[0],
+            len(chunks),
+            document.pages,
+            document.flags,
+        )
+        return _Staged(
+            claim, publication, {id: chunks[ordinal].embedding_text for id, ordinal in missing}, messages
+        )
+
+    def _finish(self, waiting: list[_Staged], deadline: float) -> set[str]:
+        """Embeds what is missing, then publishes each document; the messages of those that did not get there."""
+        try:
+            self._embed(waiting, deadline)
+        except Exception as error:
+            _log.warning("embedding_unfinished", documents=len(waiting), reason=str(error))
+            for staged in waiting:
+                self._give_up(staged)
+            return set().union(*(staged.messages for staged in waiting))
+        return set().union(*(staged.messages for staged in waiting if not self._published(staged)))
+
+    def _embed(self, waiting: list[_Staged], deadline: float) -> None:
+        todo = [(staged, id, text) for staged in waiting for id, text in staged.texts.items()]
+        for first in range(0, len(todo), _EMBED_AT_ONCE):
+            if time.monotonic() > deadline:
+                raise RagzeroError(
+                    "out of time; the vectors made so far are kept and the rest comes next time"
+                )
+            self._embed_some(todo[first : first + _EMBED_AT_ONCE])
+            if first:
+                for staged in waiting:
+                    self._store.extend(staged.claim, self._limits.lease_seconds)
+
+    def _embed_some(self, todo: list[tuple[_Staged, int, str]]) -> None:
+        vectors = self._embedder.encode([text for _, _, text in todo])
+        checkpoint("embedded")
+        rows: dict[int, list[int]] = defaultdict(list)
+        owners = {id(staged): staged for staged, _, _ in todo}
+        for row, (staged, _, _) in enumerate(todo):
+            rows[id(staged)].append(row)
+        for owner, mine in rows.items():
+            self._store.store_vectors(owners[owner].claim, [todo[row][1] for row in mine], vectors[mine])
+
+    def _published(self, staged: _Staged) -> bool:
+        claim, publication = staged.claim, staged.publication
+        checkpoint("publishing")
+        try:
+            self._publish(claim, publication)
+        except Exception as error:
+            _log.warning("publish_unfinished", document=str(claim.id), reason=str(error))
+            self._give_up(staged)
+            return False
+        checkpoint("published")
+        self._store.clean(claim.tenant_id, claim.id, keep=publication.generation)
+        _log.info("document_published", document=str(claim.id), chunks=publication.chunks)
+        return True
+
+    def _publish(self, claim: Claim, publication: Publication) -> None:
+        try:
+            self._store.publish(claim, publication)
+        except OutcomeUnknown:
+            if not self._store.is_published(claim, publication.generation):
+                raise
+
+    def _give_up(self, staged: _Staged) -> None:
+        try:
+            self._store.release(staged.claim)
+        except RagzeroError as error:
+            _log.warning("lease_left_to_expire", document=str(staged.claim.id), reason=str(error))
+
+
+def _by_key(work: Iterable[tuple[str, Hint]]) -> dict[Hint, set[str]]:
+    """Each key once, with its newest hint and all the messages that spoke of it."""
+    newest: dict[tuple[str, str], Hint] = {}
+    messages: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for message, hint in work:
+        place = (hint.bucket, hint.key)
+        messages[place].add(message)
+        if place not in newest or newest[place].sequencer.ljust(64, "0") < hint.sequencer.ljust(64, "0"):
+            newest[place] = hint
+    return {hint: messages[place] for place, hint in newest.items()}
+
+
+def _collection_of(version: Version) -> str:
+    try:
+        return collection_name(str(version.metadata.get("collection", DEFAULT_COLLECTION)))
+    except InvalidInput as error:
+        raise UnreadableDocument("invalid_metadata", str(error)) from error
+
+
+def _same_version(claim: Claim, version: Version) -> bool:
+    """The very object version that was searchable, or failed, under the very pipeline."""
+    known = claim.status == "failed" or claim.published_generation is not None
+    return (
+        known
+        and (claim.etag, claim.version_id, claim.pipeline)
+        == (version.etag, version.version_id, version.pipeline)
+        and claim.metadata == version.metadata
+    )
+
+
+def _same_content(claim: Claim, version: Version) -> bool:
+    return (
+        claim.published_generation is not None
+        and claim.content_hash == version.content_hash
+        and claim.pipeline == version.pipeline
+    )

@@ -1,0 +1,40 @@
+"""Where ingest meets its settings and the adapters they choose."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from functions.ingest.parsing import PARSER_VERSION, ParserPool
+from functions.ingest.service import IngestService, Limits
+from shared import telemetry
+from shared.adapters.onnx_embedder import OnnxEmbedder
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.s3 import Bucket
+from shared.core.errors import SpaceMismatch
+from shared.settings import IngestSettings
+
+
+@cache
+def service() -> IngestService:
+    """The service of this process, built at the first event and kept."""
+    settings = IngestSettings.load()
+    telemetry.configure(settings.log_level)
+    return build(settings, OnnxEmbedder.load(settings.model_dir, threads=settings.encoder_threads))
+
+
+def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
+    store = DocumentStore(Database(settings.database_url.get_secret_value()))
+    if embedder.fingerprint != store.space().fingerprint:
+        raise SpaceMismatch(
+            f"{settings.model_dir} is not the model of the active space {store.space().name!r}"
+        )
+    return IngestService(
+        store=store,
+        bucket=Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
+        parsers=ParserPool(),
+        parser_version=PARSER_VERSION,
+        embedder=embedder,
+        default_tenant=settings.default_tenant,
+        limits=Limits(lease_seconds=settings.lease_seconds, max_object_bytes=settings.max_object_bytes),
+    )

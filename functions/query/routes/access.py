@@ -1,0 +1,55 @@
+"""Who asks: the key of a request as a principal with the scope a route needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+
+from functions.query.wiring import Graph
+from shared.core.credentials import Principal, authenticate, present
+from shared.core.errors import Forbidden, Unauthorized
+
+_bearer = HTTPBearer(auto_error=False, description="The API key.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The API key.")
+
+
+def graph(request: Request) -> Graph:
+    found = request.app.state.graph
+    assert isinstance(found, Graph)
+    return found
+
+
+Wired = Annotated[Graph, Depends(graph)]
+
+
+async def principal(
+    wired: Wired,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> Principal:
+    text = bearer.credentials if bearer else header
+    if not text:
+        raise Unauthorized
+    presented = present(text)
+    return authenticate(presented, await wired.catalog.key(presented.id), wired.pepper)
+
+
+def _allowed(who: Principal, scope: str) -> Principal:
+    if scope not in who.scopes and "admin" not in who.scopes:
+        raise Forbidden(f"this API key lacks the scope {scope!r}")
+    return who
+
+
+def _reader(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    return _allowed(who, "query")
+
+
+def _writer(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    return _allowed(who, "ingest")
+
+
+Reader = Annotated[Principal, Depends(_reader)]
+Writer = Annotated[Principal, Depends(_writer)]

@@ -1,0 +1,220 @@
+"""The servers and functions of local mode, in the order they need each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from scripts.local.aws import Intake, LocalAws
+from scripts.local.postgres import Postgres
+from scripts.local.process import HOST, Server
+from scripts.local.redis_server import RedisServer
+from scripts.local.rest_shim import RestShim
+from scripts.migrate import run as migrate
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.tenants import TenantStore
+from shared.core.credentials import digest, mint, present
+from shared.settings import MigrateSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+DATABASE = "ragzero"
+BUCKET = "ragzero-local"
+QUEUE = "ragzero-local-ingest"
+_ROLES = ("owner", "ingest", "query", "embed")
+_FUNCTION_TIMEOUT_S = 120
+_VISIBILITY_S = 6 * _FUNCTION_TIMEOUT_S
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made at the first start and kept in a file only its owner can read."""
+
+    tenant: str
+    pepper: str
+    api_key: str
+    admin_key: str
+    passwords: dict[str, str]
+
+    @classmethod
+    def kept_in(cls, path: Path) -> Secrets:
+        if not path.exists():
+            made = cls(
+                tenant=str(uuid.uuid4()),
+                pepper=secrets.token_hex(32),
+                api_key=mint("local", secrets.token_bytes(32))[1],
+                admin_key=mint("local", secrets.token_bytes(32))[1],
+                passwords={role: secrets.token_hex(16) for role in _ROLES},
+            )
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(made.__dict__, file)
+        return cls(**json.loads(path.read_text()))
+
+
+class Function(Server):
+    """A ragzero function as a child process of local mode."""
+
+    def __init__(
+        self, name: str, folder: Path, command: Callable[[int], Sequence[str]], variables: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        super().__init__(folder)
+        self._command = command
+        self._variables = variables
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, *self._command(self.port)]
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._variables}
+
+    def probe(self) -> bool:
+        return True
+
+
+class Api(Function):
+    preferred_port = 8000
+    grace = 15.0
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def probe(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+class Stack:
+    """Everything local mode runs. say is told what happens."""
+
+    def __init__(self, folder: Path, model_dir: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._model_dir = model_dir
+        self._say = say
+        folder.mkdir(parents=True, exist_ok=True)
+        self.secrets = Secrets.kept_in(folder / "secrets.json")
+        self.postgres = Postgres(folder / "postgres")
+        self.redis = RedisServer(folder / "redis")
+        self.shim = RestShim(folder / "redis", self.redis)
+        self.aws = LocalAws(folder / "aws")
+        self.functions: list[Function] = []
+
+    @property
+    def servers(self) -> list[Server]:
+        return [self.postgres, self.redis, self.aws, self.shim, *self.functions]
+
+    def start(self) -> None:
+        self._say("starting PostgreSQL, Redis, S3 and SQS")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(_started, (self.postgres, self.redis, self.aws)))
+        _started(self.shim)
+        intake = self.aws.ensure(BUCKET, QUEUE, visibility=_VISIBILITY_S)
+        self._say("bringing the database to the current schema")
+        self._prepare_database()
+        self._say("starting the API and the ingest worker")
+        self.functions = [self._api(), self._ingest(intake)]
+        for function in self.functions:
+            _started(function)
+        self._write_env()
+
+    def stop(self) -> None:
+        for server in reversed(self.servers):
+            server.stop()
+
+    def restart_dead(self) -> list[str]:
+        """The names of the servers that had ended and were started again."""
+        dead = [server for server in self.servers if not server.running()]
+        for server in dead:
+            _started(server)
+        return [server.name for server in dead]
+
+    @property
+    def api(self) -> Api:
+        return next(function for function in self.functions if isinstance(function, Api))
+
+    def _prepare_database(self) -> None:
+        with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
+            if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
+                connection.execute(f"create database {DATABASE}")
+        passwords = {f"{role}_password": value for role, value in self.secrets.passwords.items()}
+        migrate(MigrateSettings(admin_url=self.postgres.dsn(dbname=DATABASE), **passwords), self._model_dir)
+        self._ensure_tenant()
+
+    def _ensure_tenant(self) -> None:
+        database = Database(self._database_url("owner"))
+        tenants, tenant = TenantStore(database), uuid.UUID(self.secrets.tenant)
+        tenants.ensure_tenant(tenant, "local")
+        for name, text, scopes in (
+            ("api", self.secrets.api_key, ["query", "ingest"]),
+            ("admin", self.secrets.admin_key, ["query", "ingest", "admin"]),
+        ):
+            key = present(text)
+            tenants.ensure_key(tenant, key.id, name, digest(key.secret, self.secrets.pepper), scopes)
+        database.close()
+
+    def _database_url(self, role: str) -> str:
+        return self.postgres.dsn(f"ragzero_{role}", self.secrets.passwords[role], DATABASE)
+
+    def _variables(self, role: str) -> dict[str, str]:
+        return {
+            **self.aws.variables,
+            "DATABASE_URL": self._database_url(role),
+            "RAGZERO_BUCKET": BUCKET,
+            "RAGZERO_DEFAULT_TENANT": self.secrets.tenant,
+            "RAGZERO_MODEL_DIR": str(self._model_dir),
+            "UPSTASH_REDIS_REST_URL": self.shim.url,
+            "UPSTASH_REDIS_REST_TOKEN": self.shim.token,
+        }
+
+    def _api(self) -> Api:
+        def command(port: int) -> list[str]:
+            where = ["--host", HOST, "--port", str(port), "--no-access-log", "--log-level", "warning"]
+            return ["-m", "uvicorn", "--factory", "functions.query.app:create_app", *where]
+
+        return Api(
+            "api",
+            self.folder,
+            command,
+            {**self._variables("query"), "RAGZERO_KEY_PEPPER": self.secrets.pepper},
+        )
+
+    def _ingest(self, intake: Intake) -> Function:
+        options = {
+            "--handler": "functions.ingest.handler:handler",
+            "--queue-url": intake.queue_url,
+            "--timeout": str(_FUNCTION_TIMEOUT_S),
+            "--batch-size": "10",
+            "--retry-delay": "1",
+        }
+        command = ["-m", "scripts.local.event_source", *(part for pair in options.items() for part in pair)]
+        return Function("ingest", self.folder, lambda _port: command, self._variables("ingest"))
+
+    def _write_env(self) -> None:
+        values = {
+            "RAGZERO_API_URL": self.api.url,
+            "RAGZERO_API_KEY": self.secrets.api_key,
+            "RAGZERO_ADMIN_KEY": self.secrets.admin_key,
+            "RAGZERO_TENANT": self.secrets.tenant,
+            **self._variables("owner"),
+        }
+        path = self.folder / "env"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def _started(server: Server) -> None:
+    server.start()
+    server.wait_ready(60)

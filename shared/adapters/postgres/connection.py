@@ -1,0 +1,181 @@
+"""Connections that work through a transaction-mode pooler, and the transactions every statement runs in.
+
+Nothing is ever set on a session: no prepared statements, no SET but SET LOCAL. Vendor errors become
+shared.core.errors here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from pgvector.psycopg.halfvec import register_halfvec_info
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg.rows import DictRow, dict_row
+from psycopg.types import TypeInfo
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from shared.core.errors import Busy, Conflict, OutcomeUnknown, RagzeroError, Unavailable
+
+_OPTIONS: dict[str, Any] = {
+    "autocommit": True,
+    "prepare_threshold": None,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+    "row_factory": dict_row,
+}
+_LOCAL = "select set_config(%s, %s, true)"
+_READ_ONLY = "set transaction isolation level repeatable read, read only"
+_HALFVEC = "select oid, typarray from pg_type where typname = 'halfvec'"
+
+# The type's number is the same for every connection to one database; looking it up once saves a round trip each.
+_halfvec: dict[str, TypeInfo] = {}
+
+
+def _halfvec_info(row: DictRow | None) -> TypeInfo:
+    if row is None:
+        raise Unavailable("database", "the database lacks the pgvector extension; run scripts/migrate")
+    return TypeInfo("halfvec", row["oid"], row["typarray"])
+
+
+def translate(error: psycopg.Error, *, committing: bool = False) -> RagzeroError:
+    """The error of ours that a psycopg error means."""
+    match error:
+        case psycopg.errors.UniqueViolation() | psycopg.errors.ForeignKeyViolation():
+            return Conflict(f"somebody else's write came first ({error.diag.constraint_name})")
+        case (
+            psycopg.errors.TooManyConnections() | psycopg.errors.ConfigurationLimitExceeded() | PoolTimeout()
+        ):
+            return Busy("database", "the database has no free connection")
+        case psycopg.errors.QueryCanceled() | psycopg.errors.LockNotAvailable():
+            return Busy("database", "the database did not finish in time")
+        case psycopg.errors.SerializationFailure() | psycopg.errors.DeadlockDetected():
+            return Busy("database", "the transaction collided with another", retry_after=0.1)
+        case psycopg.OperationalError() | psycopg.InterfaceError() if committing:
+            return OutcomeUnknown()
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return Unavailable("database", "the database cannot be reached")
+        case _:
+            return RagzeroError(f"the database refused a statement ({error.sqlstate})")
+
+
+class Database:
+    """One lazy connection, replaced when it turns out dead; for the functions that work on one thing at a time."""
+
+    def __init__(self, url: str, *, connect_timeout: int = 40) -> None:
+        self._url = url
+        self._connect_timeout = connect_timeout
+        self._connection: Connection[DictRow] | None = None
+
+    @contextmanager
+    def transaction(self, tenant: UUID | None) -> Iterator[Cursor[DictRow]]:
+        """A transaction that sees tenant's rows only. Raises OutcomeUnknown when the connection breaks at COMMIT."""
+        committing = False
+        connection: Connection[DictRow] | None = None
+        try:
+            connection = self._alive()
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute(_LOCAL, ["app.tenant_id", str(tenant or "")])
+                yield cursor
+                committing = True
+        except psycopg.Error as error:
+            if connection is not None and connection.broken:
+                self.close()
+            raise translate(error, committing=committing) from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+        self._connection = None
+
+    def _alive(self) -> Connection[DictRow]:
+        """The connection, after one cheap question: it may have died while the process was frozen."""
+        if self._connection is not None:
+            try:
+                self._connection.execute("")
+            except psycopg.OperationalError:
+                self.close()
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> Connection[DictRow]:
+        connection = Connection.connect(self._url, connect_timeout=self._connect_timeout, **_OPTIONS)
+        if self._url not in _halfvec:
+            _halfvec[self._url] = _halfvec_info(connection.execute(_HALFVEC).fetchone())
+        register_halfvec_info(connection, _halfvec[self._url])
+        return connection
+
+
+class AsyncDatabase:
+    """A small pool that grows from nothing, for the function that serves many requests at a time."""
+
+    def __init__(self, url: str, *, max_connections: int, connect_timeout: int = 5) -> None:
+        self._url = url
+        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            url,
+            connection_class=AsyncConnection[DictRow],
+            kwargs={**_OPTIONS, "connect_timeout": connect_timeout},
+            min_size=0,
+            max_size=max_connections,
+            max_idle=120,
+            timeout=connect_timeout,
+            reconnect_timeout=0,
+            configure=self._configure,
+            open=False,
+        )
+
+    @asynccontextmanager
+    async def transaction(
+        self, tenant: UUID | None, *, read_only: bool = False, local: Mapping[str, str] | None = None
+    ) -> AsyncIterator[AsyncCursor[DictRow]]:
+        """A transaction that sees tenant's rows only; read_only ones see one snapshot throughout.
+
+        Statements are pipelined: results wait on the server until they are fetched. local are further
+        parameters, SET LOCAL. A connection found dead before the first statement is replaced once.
+        """
+        committing = False
+        try:
+            async with AsyncExitStack() as stack:
+                cursor = await self._begin(
+                    stack, {"app.tenant_id": str(tenant or ""), **(local or {})}, read_only
+                )
+                yield cursor
+                committing = not read_only
+        except psycopg.Error as error:
+            raise translate(error, committing=committing) from error
+
+    async def _begin(
+        self, stack: AsyncExitStack, local: Mapping[str, str], read_only: bool
+    ) -> AsyncCursor[DictRow]:
+        await self._pool.open()
+        connection = await stack.enter_async_context(self._pool.connection())
+        await stack.enter_async_context(connection.pipeline())
+        await stack.enter_async_context(connection.transaction())
+        if read_only:
+            await connection.execute(_READ_ONLY)
+        for name, value in local.items():
+            await connection.execute(_LOCAL, [name, value])
+        return await stack.enter_async_context(connection.cursor(binary=True))
+
+    async def check(self) -> None:
+        """Raises Unavailable when the database does not answer."""
+        async with self.transaction(None, read_only=True) as cursor:
+            await (await cursor.execute("select 1")).fetchone()
+
+    def statistics(self) -> dict[str, int]:
+        return self._pool.get_stats()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def _configure(self, connection: AsyncConnection[DictRow]) -> None:
+        if self._url not in _halfvec:
+            _halfvec[self._url] = _halfvec_info(await (await connection.execute(_HALFVEC)).fetchone())
+        register_halfvec_info(connection, _halfvec[self._url])

@@ -1,0 +1,299 @@
+"""The life of a document in Postgres: leases, generations, publishing, tombstones.
+
+A method that carries a Claim raises LeaseLost when another worker has taken the document over; nothing is
+written then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, LiteralString
+from uuid import UUID
+
+from pgvector import HalfVector
+from psycopg import Cursor, sql
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.sql import load
+from shared.core.errors import ConfigurationError, LeaseLost, RagzeroError
+from shared.core.models import Chunk, Claim, Observed, Publication, Space, Version
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SQL = load("documents")
+_SLICE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a document weighs in its collection's counters while it is visible."""
+
+    collection: int
+    chunks: int
+
+
+class DocumentStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._space: Space | None = None
+
+    def space(self) -> Space:
+        """The active embedding space. Raises ConfigurationError when none was made yet."""
+        if self._space is None:
+            with self._database.transaction(None) as cursor:
+                row = cursor.execute(_SQL["active_space"]).fetchone()
+            if row is None:
+                raise ConfigurationError(
+                    "RAGZERO_MODEL_DIR", "no embedding space is active; run scripts/migrate"
+                )
+            self._space = Space(**row)
+        return self._space
+
+    def tenant_exists(self, tenant: UUID) -> bool:
+        with self._database.transaction(tenant) as cursor:
+            return cursor.execute(_SQL["tenant_exists"], {"tenant": tenant}).fetchone() is not None
+
+    def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed:
+        """The document of that key, made when it is new, and whether this event's work is done already."""
+        with self._database.transaction(tenant) as cursor:
+            collection = self._collection(cursor, tenant, "default")
+            row = cursor.execute(
+                _SQL["observe"],
+                {
+                    "tenant": tenant,
+                    "collection": collection["id"],
+                    "bucket": bucket,
+                    "key": key,
+                    "sequencer": sequencer,
+                },
+            ).fetchone()
+        assert row is not None
+        return Observed(row["id"], row["handled"])
+
+    def announce(self, tenant: UUID, bucket: str, key: str) -> UUID:
+        """The document of a key that is about to be uploaded, `pending` from now on."""
+        with self._database.transaction(tenant) as cursor:
+            collection = self._collection(cursor, tenant, "default")
+            row = cursor.execute(
+                _SQL["announce"],
+                {"tenant": tenant, "collection": collection["id"], "bucket": bucket, "key": key},
+            ).fetchone()
+        assert row is not None
+        return UUID(str(row["id"]))
+
+    def withdraw(self, tenant: UUID, document: UUID) -> None:
+        """The announced upload did not happen: the document is again what it was."""
+        with self._database.transaction(tenant) as cursor:
+            cursor.execute(_SQL["withdraw"], {"id": document})
+
+    def claim(self, tenant: UUID, document: UUID, lease_seconds: float) -> Claim | None:
+        """The lease on a document, None while another worker holds it."""
+        with self._database.transaction(tenant) as cursor:
+            row = cursor.execute(_SQL["claim"], {"id": document, "lease": lease_seconds}).fetchone()
+        return Claim(**row) if row else None
+
+    def extend(self, claim: Claim, lease_seconds: float) -> None:
+        self._write(claim, "extend", {"lease": lease_seconds})
+
+    def release(self, claim: Claim) -> None:
+        with self._database.transaction(claim.tenant_id) as cursor:
+            cursor.execute(_SQL["release"], _fence(claim))
+
+    def settle(self, claim: Claim, sequencer: str) -> None:
+        self._write(claim, "settle", {"sequencer": sequencer})
+
+    def collection(self, tenant: UUID, name: str) -> tuple[int, str]:
+        """(id, text search language) of a tenant's collection, made when it is new."""
+        with self._database.transaction(tenant) as cursor:
+            row = self._collection(cursor, tenant, name)
+        return row["id"], row["language"]
+
+    def begin(self, claim: Claim) -> int:
+        """The number of a new generation; the document is `processing` from now on."""
+        with self._database.transaction(claim.tenant_id) as cursor:
+            row = cursor.execute(_SQL["begin_generation"], _fence(claim)).fetchone()
+        if row is None:
+            raise LeaseLost
+        return int(row["generation"])
+
+    def stage(
+        self, claim: Claim, generation: int, collection: tuple[int, str], chunks: Sequence[Chunk]
+    ) -> list[tuple[int, int]]:
+        """Stores a generation's chunks, unseen by any query. (chunk id, ordinal) of those that lack a vector."""
+        common = {
+            "tenant": claim.tenant_id,
+            "collection": collection[0],
+            "language": collection[1],
+            "id": claim.id,
+            "generation": generation,
+        }
+        with self._database.transaction(claim.tenant_id) as cursor:
+            _locked(cursor, claim)
+            self._remove(cursor, claim.id, keep=claim.published_generation)
+            for first in range(0, len(chunks), _SLICE):
+                cursor.execute(_SQL["store_chunks"], common | _columns(chunks[first : first + _SLICE]))
+            cursor.execute(self._vectors("reuse_vectors"), common)
+            missing = cursor.execute(self._vectors("missing_vectors"), common).fetchall()
+            cursor.execute(_SQL["count_lexemes"], common)
+        return [(row["id"], row["ordinal"]) for row in missing]
+
+    def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """vectors: shape (len(chunk_ids), dimension of the active space)."""
+        embeddings = [HalfVector(vector) for vector in vectors]
+        with self._database.transaction(claim.tenant_id) as cursor:
+            _locked(cursor, claim)
+            cursor.execute(
+                self._vectors("store_vectors"),
+                {"chunk_ids": list(chunk_ids), "embeddings": embeddings},
+                binary=True,
+            )
+
+    def publish(self, claim: Claim, publication: Publication) -> None:
+        """Makes a generation the visible one and the one before it invisible, at once."""
+        values = _publication(claim, publication)
+        with self._database.transaction(claim.tenant_id) as cursor:
+            before = _counted(_locked(cursor, claim))
+            self._check_complete(cursor, values)
+            cursor.execute(_SQL["publish"], values)
+            self._recount(cursor, before, _Counted(publication.collection, publication.chunks))
+            cursor.execute(_SQL["bump_epoch"], {"tenant": claim.tenant_id})
+
+    def is_published(self, claim: Claim, generation: int) -> bool:
+        """Whether a publish whose outcome is unknown went through."""
+        with self._database.transaction(claim.tenant_id) as cursor:
+            row = cursor.execute(_SQL["lock_any"], {"id": claim.id}).fetchone()
+        return row is not None and row["published_generation"] == generation
+
+    def touch(self, claim: Claim, version: Version) -> None:
+        """Same content, perhaps new metadata: what is published stays."""
+        with self._database.transaction(claim.tenant_id) as cursor:
+            _locked(cursor, claim)
+            cursor.execute(_SQL["touch"], _fence(claim) | _version(version))
+            cursor.execute(_SQL["bump_epoch"], {"tenant": claim.tenant_id})
+
+    def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
+        """Not searchable, and why; an older generation disappears, because the object is no longer that."""
+        with self._database.transaction(claim.tenant_id) as cursor:
+            before = _counted(_locked(cursor, claim))
+            cursor.execute(_SQL["fail"], _fence(claim) | _version(version) | {"code": code, "reason": reason})
+            self._recount(cursor, before, None)
+            cursor.execute(_SQL["bump_epoch"], {"tenant": claim.tenant_id})
+
+    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> None:
+        """Invisible when this returns; whoever works on the document loses it."""
+        with self._database.transaction(tenant) as cursor:
+            before = _counted(cursor.execute(_SQL["lock_any"], {"id": document}).fetchone())
+            cursor.execute(_SQL["tombstone"], {"id": document, "sequencer": sequencer})
+            self._recount(cursor, before, None)
+            cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
+
+    def clean(self, tenant: UUID, document: UUID, keep: int | None) -> int:
+        """How many chunks of generations other than keep were removed for good."""
+        with self._database.transaction(tenant) as cursor:
+            return self._remove(cursor, document, keep)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _remove(self, cursor: Cursor[DictRow], document: UUID, keep: int | None) -> int:
+        row = cursor.execute(_SQL["remove_chunks"], {"id": document, "keep": keep}).fetchone()
+        return int(row["removed"]) if row else 0
+
+    def _collection(self, cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
+        row = cursor.execute(_SQL["collection"], {"tenant": tenant, "name": name}).fetchone()
+        # a concurrent insert is neither made by us nor in our snapshot; the next statement sees it
+        row = row or cursor.execute(_SQL["collection"], {"tenant": tenant, "name": name}).fetchone()
+        assert row is not None
+        return row
+
+    def _check_complete(self, cursor: Cursor[DictRow], values: dict[str, Any]) -> None:
+        row = cursor.execute(self._vectors("count_generation"), values).fetchone()
+        if row is None or not row["chunks"] == row["vectors"] == values["chunks"]:
+            raise RagzeroError(
+                f"generation {values['generation']} is incomplete: {row} of {values['chunks']} chunks"
+            )
+
+    def _recount(self, cursor: Cursor[DictRow], before: _Counted | None, after: _Counted | None) -> None:
+        for counted, sign in ((before, -1), (after, 1)):
+            if counted:
+                values = {
+                    "collection": counted.collection,
+                    "documents": sign,
+                    "chunks": sign * counted.chunks,
+                }
+                cursor.execute(_SQL["count_collection"], values)
+
+    def _vectors(self, name: str) -> sql.Composed:
+        return vectors_statement(_SQL[name], self.space().id)
+
+    def _write(self, claim: Claim, name: str, values: dict[str, Any]) -> None:
+        with self._database.transaction(claim.tenant_id) as cursor:
+            if cursor.execute(_SQL[name], _fence(claim) | values).rowcount == 0:
+                raise LeaseLost
+
+
+def vectors_statement(statement: LiteralString, space: int) -> sql.Composed:
+    """The statement with {vectors} as the table of that space."""
+    return sql.SQL(statement).format(vectors=sql.Identifier(f"vectors_{space:d}"))
+
+
+def _locked(cursor: Cursor[DictRow], claim: Claim) -> DictRow:
+    row = cursor.execute(_SQL["lock_document"], _fence(claim)).fetchone()
+    if row is None:
+        raise LeaseLost
+    return row
+
+
+def _counted(row: DictRow | None) -> _Counted | None:
+    if row is None or row["published_generation"] is None:
+        return None
+    return _Counted(row["collection_id"], row["chunks"])
+
+
+def _fence(claim: Claim) -> dict[str, Any]:
+    return {"id": claim.id, "attempt": claim.attempt}
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {
+        "etag": version.etag,
+        "version_id": version.version_id,
+        "bytes": version.size,
+        "content_hash": version.content_hash,
+        "pipeline": version.pipeline,
+        "media_type": version.media_type,
+        "metadata": Jsonb(version.metadata),
+        "sequencer": version.sequencer,
+    }
+
+
+def _publication(claim: Claim, publication: Publication) -> dict[str, Any]:
+    return (
+        _fence(claim)
+        | _version(publication.version)
+        | {
+            "generation": publication.generation,
+            "collection": publication.collection,
+            "chunks": publication.chunks,
+            "pages": publication.pages,
+            "flags": list(publication.flags),
+        }
+    )
+
+
+def _columns(rows: Sequence[Chunk]) -> dict[str, list[Any]]:
+    return {
+        "ordinals": [chunk.ordinal for chunk in rows],
+        "texts": [chunk.text for chunk in rows],
+        "pages": [chunk.page for chunk in rows],
+        "headings": [Jsonb(list(chunk.headings)) for chunk in rows],
+        "starts": [chunk.start for chunk in rows],
+        "ends": [chunk.end for chunk in rows],
+        "hashes": [bytes.fromhex(chunk.text_hash) for chunk in rows],
+        "embedded": [chunk.embedding_text for chunk in rows],
+    }

@@ -1,0 +1,113 @@
+"""Brings a database to the current schema: roles, numbered migrations (each once, frozen by hash), embedding spaces."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+
+import psycopg
+from psycopg import sql
+
+from shared.core.errors import ConfigurationError, RagzeroError
+from shared.core.models import Space
+
+ROLES = ("ragzero_owner", "ragzero_ingest", "ragzero_query", "ragzero_embed")
+_OLDEST_PGVECTOR = (0, 8, 0)
+_ANY_LOCK = 7_291_001
+_LIMITS = {"ragzero_query": "15s", "ragzero_ingest": "60s", "ragzero_embed": "60s"}
+
+
+def migrate(admin_url: str, passwords: Mapping[str, str]) -> list[str]:
+    """The names of the migrations applied now. passwords is by role; needs a role that may create roles.
+
+    Connect straight to the server: the advisory lock that keeps two deployments apart lives on a session.
+    """
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(%s)", [_ANY_LOCK])
+        _ensure_roles(connection, passwords)
+        _ensure_vector(connection)
+        _ensure_ledger(connection)
+        return [name for name, text in _shipped() if _apply(connection, name, text)]
+
+
+def ensure_space(admin_url: str, space: Space) -> int:
+    """The id of the space with this fingerprint, created with its table and index when new; the first one is active."""
+    with psycopg.connect(admin_url) as connection:
+        connection.execute("set role ragzero_owner")
+        found = connection.execute(
+            "select id from spaces where fingerprint = %s", [space.fingerprint]
+        ).fetchone()
+        return int(found[0]) if found else _create_space(connection, space)
+
+
+def _create_space(connection: psycopg.Connection, space: Space) -> int:
+    row = connection.execute(
+        """insert into spaces (name, fingerprint, model, revision, dimension, state)
+           values (%s, %s, %s, %s, %s,
+                   case when exists (select from spaces where state = 'active') then 'building' else 'active' end)
+           returning id""",
+        [space.name, space.fingerprint, space.model, space.revision, space.dimension],
+    ).fetchone()
+    assert row is not None
+    template = files(__package__).joinpath("space.sql").read_text()
+    connection.execute(
+        sql.SQL(template).format(
+            space=sql.SQL(str(int(row[0]))), dimension=sql.Literal(space.dimension)
+        )
+    )
+    return int(row[0])
+
+
+def _ensure_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
+    for role in ROLES:
+        exists = connection.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone()
+        verb = sql.SQL("alter role {} login password {}" if exists else "create role {} login password {}")
+        connection.execute(verb.format(sql.Identifier(role), sql.Literal(passwords[role])))
+    connection.execute("grant ragzero_owner to current_user")
+    connection.execute("grant create, usage on schema public to ragzero_owner")
+    for role, limit in _LIMITS.items():
+        statement = sql.SQL("alter role {} set {} = {}")
+        for name, value in (("statement_timeout", limit), ("idle_in_transaction_session_timeout", "30s")):
+            connection.execute(
+                statement.format(sql.Identifier(role), sql.Identifier(name), sql.Literal(value))
+            )
+
+
+def _ensure_vector(connection: psycopg.Connection) -> None:
+    connection.execute("create extension if not exists vector")
+    row = connection.execute("select extversion from pg_extension where extname = 'vector'").fetchone()
+    assert row is not None
+    if tuple(int(part) for part in row[0].split(".")) < _OLDEST_PGVECTOR:
+        raise ConfigurationError("DATABASE_ADMIN_URL", f"pgvector {row[0]} is too old; 0.8.0 is the least")
+
+
+def _ensure_ledger(connection: psycopg.Connection) -> None:
+    connection.execute("""
+        create table if not exists migrations
+            (name text primary key, hash text not null, applied_at timestamptz not null default now())""")
+
+
+def _shipped() -> Iterable[tuple[str, str]]:
+    folder = files(__package__).joinpath("migrations")
+    return [
+        (f.name, f.read_text())
+        for f in sorted(folder.iterdir(), key=lambda f: f.name)
+        if f.name.endswith(".sql")
+    ]
+
+
+def _apply(connection: psycopg.Connection, name: str, text: str) -> bool:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    row = connection.execute("select hash from migrations where name = %s", [name]).fetchone()
+    if row and row[0] != digest:
+        raise RagzeroError(f"migration {name} was changed after it had been applied; add a new one instead")
+    if row:
+        return False
+    with connection.transaction():
+        connection.execute("set local lock_timeout = '5s'")
+        connection.execute("set local role ragzero_owner")
+        connection.execute(text)
+        connection.execute("reset role")
+        connection.execute("insert into migrations (name, hash) values (%s, %s)", [name, digest])
+    return True

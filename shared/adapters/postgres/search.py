@@ -1,0 +1,144 @@
+"""Hybrid retrieval under a tenant, a collection and a filter, in one read-only snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pgvector import HalfVector
+from psycopg import AsyncCursor, sql
+from psycopg.rows import DictRow
+
+from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres.filters import CompiledFilter, compiled
+from shared.adapters.postgres.sql import load
+from shared.core.errors import NotFound
+from shared.core.filters import Filter
+from shared.core.models import Passage, Retrieved, Space
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SQL = load("search")
+_FIELDS = [field.name for field in fields(Passage)]
+_CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
+_NOTHING = sql.SQL("")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """exact_below: up to this many chunks in scope are all scored; candidates: how many each side brings above that.
+
+    rare: the rarest words of a question are looked up until this many chunks hold one of them.
+    dense_weight: what the vector side weighs against the keyword side, measured by scripts/bench quality.
+    """
+
+    exact_below: int = 10_000
+    candidates: int = 40
+    rare: int = 500
+    most_worded: int = 2_000
+    dense_weight: float = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    collection_id: int
+    language: str
+    total: int
+    epoch: int
+    in_scope: int
+
+
+class Searcher:
+    def __init__(
+        self, database: AsyncDatabase, space: Space, options: SearchOptions = SearchOptions()
+    ) -> None:
+        self._database = database
+        self._table = sql.Identifier(f"vectors_{space.id:d}")
+        self._options = options
+
+    async def search(
+        self,
+        tenant: UUID,
+        collection: str,
+        question: str,
+        vector: NDArray[np.float32] | None,
+        *,
+        limit: int,
+        filter: Filter | None = None,
+    ) -> Retrieved:
+        """The best passages, best first. vector: shape (dimension,); without one, keywords alone decide.
+
+        Raises NotFound when the tenant has no such collection.
+        """
+        candidates = max(self._options.candidates, 2 * limit)
+        local = {"hnsw.ef_search": str(candidates), "hnsw.iterative_scan": "relaxed_order"}
+        conditions = compiled(filter)
+        async with self._database.transaction(tenant, read_only=True, local=local) as cursor:
+            scope = await self._scope(cursor, tenant, collection, conditions, filter)
+            exact = scope.in_scope <= self._options.exact_below
+            parameters = conditions.parameters | {
+                "tenant": tenant,
+                "collection_id": scope.collection_id,
+                "language": scope.language,
+                "total": scope.total,
+                "question": question,
+                "vector": None if vector is None else HalfVector(vector),
+                "candidates": candidates,
+                "rare": self._options.rare,
+                "most_worded": self._options.most_worded,
+                "dense_weight": 0.0 if vector is None else self._options.dense_weight,
+                "limit": limit,
+            }
+            statement = self._statement(exact, vector is not None, conditions)
+            rows = await (await cursor.execute(statement, parameters)).fetchall()
+        how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
+        words = (rows[0]["words"] if rows else None) or {}
+        return Retrieved([_passage(row) for row in rows], how, scope.epoch, words)
+
+    async def _scope(
+        self,
+        cursor: AsyncCursor[DictRow],
+        tenant: UUID,
+        collection: str,
+        conditions: CompiledFilter,
+        filter: Filter | None,
+    ) -> _Scope:
+        row = await (
+            await cursor.execute(_SQL["scope"], {"tenant": tenant, "collection": collection})
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"there is no collection {collection!r}")
+        in_scope = row["chunks"]
+        if filter is not None and in_scope > self._options.exact_below:
+            in_scope = await self._filtered(cursor, row, conditions)
+        return _Scope(row["id"], row["language"], row["chunks"], row["epoch"], in_scope)
+
+    async def _filtered(
+        self, cursor: AsyncCursor[DictRow], collection: DictRow, conditions: CompiledFilter
+    ) -> int:
+        per_document = max(1.0, collection["chunks"] / max(1, collection["documents"]))
+        statement = sql.SQL(_SQL["filtered"]).format(document_filter=conditions.document)
+        parameters = conditions.parameters | {
+            "collection_id": collection["id"],
+            "most": 1 + int(2 * self._options.exact_below / per_document),
+        }
+        row = await (await cursor.execute(statement, parameters)).fetchone()
+        return int(row["chunks"]) if row else 0
+
+    def _statement(self, exact: bool, with_vector: bool, conditions: CompiledFilter) -> sql.Composed:
+        name = ("exact" if exact else "ann") + ("" if with_vector else "_keywords")
+        worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
+        pool = sql.SQL(_SQL[name]).format(
+            vectors=self._table,
+            filter=conditions.chunk,
+            worded=worded,
+            chunks_join=_CHUNKS if conditions.about_chunks else _NOTHING,
+        )
+        return sql.Composed([sql.SQL(_SQL["asked"]).format(), pool, sql.SQL(_SQL["fused"])])
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    return Passage(**{name: row[name] for name in _FIELDS} | {"headings": tuple(row["headings"])})

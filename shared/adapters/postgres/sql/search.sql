@@ -1,0 +1,111 @@
+-- Hybrid retrieval. Both statements score every candidate on both sides and fuse by scores: the vector side
+-- stretched to 0..1 over the candidates, the keyword side as a share of the best one. Measured on 1190
+-- questions, this beats rank fusion (scripts/bench quality).
+
+-- name: scope
+-- What a question is about to search: collection, epoch, and how many chunks the filter leaves, counted up to a limit.
+select c.id, c.language::text, c.chunks, c.documents, t.epoch
+from collections c join tenants t on t.id = c.tenant_id
+where c.tenant_id = %(tenant)s and c.name = %(collection)s
+
+-- name: filtered
+-- How many chunks the documents that pass the filter have; counting ends at the limit, where it no longer matters.
+select coalesce(sum(chunks), 0)::bigint as chunks
+from (
+    select d.chunks from documents d
+    where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter}
+    limit %(most)s
+) as some
+
+-- name: asked
+-- The question's lexemes with their IDF, and the rarest of them, which together stand in few chunks.
+with words as materialized (
+    select asked.lexeme, lexeme_index(asked.lexeme) as index, coalesce(l.chunks, 0) as chunks,
+           ln(1 + (%(total)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf,
+           sum(l.chunks) over (order by l.chunks, asked.lexeme) as running
+    from unnest(tsvector_to_array(to_tsvector(%(language)s::regconfig, %(question)s))) as asked (lexeme)
+    left join lexemes l on l.collection_id = %(collection_id)s and l.lexeme = asked.lexeme and l.chunks <= %(total)s
+), asked as materialized (
+    select (select ('{{' || coalesce(string_agg(index || ':' || idf, ','), '') || '}}/268435456')::sparsevec
+            from (select index, sum(idf) as idf from words group by index) as w) as weights,
+           (select coalesce(string_agg(quote_literal(%(collection_id)s || ':' || lexeme), '|'), '')::tsquery
+            from words where chunks > 0 and (running <= %(rare)s or running = chunks)) as rarest
+),
+
+-- name: exact
+-- Every chunk in scope is scored: nothing can be missed.
+scored as materialized (
+    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
+    from documents d
+    join chunks c on c.document_id = d.id and c.generation = d.published_generation
+    join {vectors} v on v.chunk_id = c.id
+    where d.collection_id = %(collection_id)s and d.published_generation is not null and {filter}
+), pool as materialized (
+    (select * from scored order by dense desc, id limit %(candidates)s)
+    union
+    (select * from scored where lexical > 0 order by lexical desc, id limit %(candidates)s)
+),
+
+-- name: exact_keywords
+-- The same without a vector, when the encoder is not the one of the index.
+pool as materialized (
+    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 0.0::float8 as dense
+    from documents d
+    join chunks c on c.document_id = d.id and c.generation = d.published_generation
+    where d.collection_id = %(collection_id)s and d.published_generation is not null and {filter}
+      and -(c.weights <#> (select weights from asked)) > 0
+),
+
+-- name: ann
+-- Candidates: the nearest by HNSW (which goes on scanning until enough pass the filter), and the best by BM25
+-- among the chunks that hold one of the question's rarest words.
+nearest as materialized (
+    select v.chunk_id as id
+    from {vectors} v
+    join documents d on d.id = v.document_id and d.published_generation = v.generation
+    {chunks_join}
+    where v.collection_id = %(collection_id)s and {filter}
+    order by v.embedding <=> %(vector)s
+    limit %(candidates)s
+), {worded}, pool as materialized (
+    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
+    from (select id from nearest union select id from worded) as candidate
+    join chunks c on c.id = candidate.id
+    join {vectors} v on v.chunk_id = c.id
+),
+
+-- name: ann_keywords
+{worded}, pool as materialized (
+    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 0.0::float8 as dense
+    from worded join chunks c using (id)
+),
+
+-- name: worded
+worded as materialized (
+    select id from (
+        select c.id, c.weights
+        from chunks c
+        join documents d on d.id = c.document_id and d.published_generation = c.generation
+        where c.terms @@ (select rarest from asked) and {filter}
+        limit %(most_worded)s
+    ) as found
+    order by weights <#> (select weights from asked)
+    limit %(candidates)s
+)
+
+-- name: fused
+ranked as materialized (
+    select id, dense, lexical,
+           %(dense_weight)s * coalesce((dense - min(dense) over ()) / nullif(max(dense) over () - min(dense) over (), 0), 1)
+           + (1 - %(dense_weight)s) * lexical / greatest(max(lexical) over (), 1e-9) as score
+    from pool
+    order by score desc, id
+    limit %(limit)s
+)
+select r.id as chunk_id, c.document_id, 's3://' || d.bucket || '/' || d.key as uri, c.text, c.page, c.headings,
+       c.start_char as start, r.score, r.dense, r.lexical, d.metadata,
+       (select jsonb_object_agg(lexeme, idf) from words) as words
+from ranked r
+join chunks c on c.id = r.id
+join documents d on d.id = c.document_id
+order by r.score desc, r.id

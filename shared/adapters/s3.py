@@ -1,0 +1,123 @@
+"""The bucket. Vendor errors become shared.core.errors here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.header import Header, decode_header, make_header
+from typing import IO, TYPE_CHECKING, Any
+
+from shared.core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.core.models import ObjectState
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class Bucket:
+    def __init__(self, name: str, *, endpoint_url: str | None = None, region: str = "us-east-1") -> None:
+        self.name = name
+        self._endpoint_url = endpoint_url
+        self._region = region
+        self._lazy: S3Client | None = None
+
+    @property
+    def _client(self) -> S3Client:
+        if self._lazy is None:
+            import boto3  # heavy: loaded when first used
+            from botocore.config import Config
+
+            self._lazy = boto3.client(
+                "s3",
+                endpoint_url=self._endpoint_url,
+                region_name=self._region,
+                config=Config(
+                    connect_timeout=3,
+                    read_timeout=30,
+                    retries={"max_attempts": 3, "mode": "standard"},
+                    s3={"addressing_style": "path"} if self._endpoint_url else {},
+                    max_pool_connections=32,
+                ),
+            )
+        return self._lazy
+
+    def head(self, key: str) -> ObjectState | None:
+        """The object as it is now, None when there is none."""
+        try:
+            with _translated(key):
+                answer = self._client.head_object(Bucket=self.name, Key=key)
+        except NotFound:
+            return None
+        return _state(self.name, key, answer)
+
+    def read(self, state: ObjectState) -> bytes:
+        """The bytes of exactly that version. Raises NotFound or Conflict when it is no longer there."""
+        version: Any = {"VersionId": state.version_id} if state.version_id else {}
+        with _translated(state.key):
+            answer = self._client.get_object(Bucket=self.name, Key=state.key, IfMatch=state.etag, **version)
+            return answer["Body"].read()
+
+    def put(self, key: str, body: IO[bytes], *, content_type: str, metadata: Mapping[str, str]) -> None:
+        with _translated(key):
+            self._client.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata={name: _to_header(value) for name, value in metadata.items()},
+            )
+
+    def delete(self, key: str) -> None:
+        with _translated(key):
+            self._client.delete_object(Bucket=self.name, Key=key)
+
+    def check(self) -> None:
+        """Raises NotFound or Unavailable when the bucket does not answer."""
+        with _translated(self.name):
+            self._client.head_bucket(Bucket=self.name)
+
+
+def _state(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectState:
+    version = answer.get("VersionId")
+    return ObjectState(
+        bucket=bucket,
+        key=key,
+        etag=answer["ETag"],
+        version_id=None if version in (None, "null") else version,
+        bytes=answer["ContentLength"],
+        last_modified=answer["LastModified"],
+        metadata={name.lower(): _from_header(value) for name, value in answer.get("Metadata", {}).items()},
+    )
+
+
+def _to_header(value: str) -> str:
+    return value if value.isascii() else Header(value, "utf-8", maxlinelen=2048).encode()
+
+
+def _from_header(value: str) -> str:
+    if not value.startswith("=?"):
+        return value
+    try:
+        return str(make_header(decode_header(value)))
+    except (UnicodeDecodeError, LookupError):
+        return value
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError  # heavy: loaded when first used
+
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status == 404:
+            raise NotFound(f"the bucket has no object {key[:200]!r}") from error
+        if status in (409, 412):
+            raise Conflict(f"the object {key[:200]!r} was replaced meanwhile") from error
+        if status in (400, 403, 405):
+            code = error.response.get("Error", {}).get("Code", "")
+            raise InvalidInput(f"the bucket refuses the object {key[:200]!r} ({status} {code})") from error
+        raise Unavailable("bucket", f"the bucket answered {status}") from error
+    except BotoCoreError as error:
+        raise Unavailable("bucket", f"the bucket cannot be reached ({type(error).__name__})") from error

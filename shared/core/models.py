@@ -1,0 +1,210 @@
+"""The nouns of ragzero: plain, frozen, and free of I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    SEARCHABLE = "searchable"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of text with one place in its document.
+
+    text has no leading or trailing whitespace and is never empty; page counts from 1 (None where the
+    format has no pages); headings is the path from the outermost heading to the innermost.
+    """
+
+    text: str
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """What a parser makes of a file. flags names what was noticed on the way, e.g. `scripts_removed`."""
+
+    media_type: str
+    blocks: tuple[Block, ...]
+    pages: int | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document that is embedded and found as a whole.
+
+    start and end are character offsets into the document's text (its blocks joined by a blank line);
+    embedding_text is what the encoder sees (heading path, then text); text_hash is the SHA-256 of that, hex.
+    """
+
+    ordinal: int
+    text: str
+    page: int | None
+    headings: tuple[str, ...]
+    start: int
+    end: int
+    embedding_text: str
+    text_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An embedding space: everything that decides which vector a text gets (ARCHITECTURE §6)."""
+
+    id: int
+    name: str
+    model: str
+    revision: str
+    dimension: int
+    fingerprint: str
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """An object in the bucket as it is now."""
+
+    bucket: str
+    key: str
+    etag: str
+    version_id: str | None
+    bytes: int
+    last_modified: datetime
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved chunk with its scores; score is the fused one, in 0..1."""
+
+    chunk_id: int
+    document_id: UUID
+    uri: str
+    text: str
+    page: int | None
+    headings: tuple[str, ...]
+    start: int
+    score: float
+    dense: float
+    lexical: float
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quote that stands, character for character, in a passage retrieved for this question.
+
+    start and end are offsets of the quote in the document's text.
+    """
+
+    marker: int
+    document_id: UUID
+    uri: str
+    page: int | None
+    quote: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A document as an event found it; handled means the work of that event is done already."""
+
+    id: UUID
+    handled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a document. attempt is the fencing token; the rest is the row as it was when claimed."""
+
+    id: UUID
+    tenant_id: UUID
+    collection_id: int
+    bucket: str
+    key: str
+    status: str
+    etag: str | None
+    version_id: str | None
+    content_hash: bytes | None
+    pipeline: str | None
+    metadata: dict[str, Any]
+    generation: int
+    published_generation: int | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What was worked on: one version of an object, under one pipeline, for one event."""
+
+    etag: str
+    version_id: str | None
+    size: int
+    metadata: dict[str, Any]
+    pipeline: str
+    sequencer: str
+    content_hash: bytes | None = None
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A complete generation, ready to be made visible."""
+
+    version: Version
+    generation: int
+    collection: int
+    chunks: int
+    pages: int | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Passages, best first; how they were found (`exact` or `ann`); the tenant's epoch in the same snapshot.
+
+    words are the question's lexemes with their inverse document frequency in the collection.
+    """
+
+    passages: list[Passage]
+    retrieval: str
+    epoch: int
+    words: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as its owner sees it. generation is the published one, or the newest begun while there is none."""
+
+    id: UUID
+    bucket: str
+    key: str
+    uri: str
+    collection: str
+    status: Status
+    reason_code: str | None
+    reason: str | None
+    generation: int
+    media_type: str | None
+    bytes: int | None
+    pages: int | None
+    chunks: int
+    timeline: list[dict[str, Any]]
+    metadata: dict[str, Any]
+    flags: list[str]
+    created_at: datetime
+    updated_at: datetime

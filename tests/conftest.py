@@ -1,0 +1,73 @@
+"""What every test may ask for. The servers are real; each test gets a database, a bucket and a queue of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from functions.query.app import create_app
+from scripts.local.aws import Intake, LocalAws
+from scripts.local.pgbouncer import PgBouncer
+from scripts.local.postgres import Postgres
+from shared.adapters.onnx_embedder import OnnxEmbedder
+from tests.support.installation import Databases, Installation
+
+pytest_plugins = ["tests.support.fixtures"]
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def model_dir() -> Path:
+    return ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session")
+def embedder(model_dir: Path) -> OnnxEmbedder:
+    return OnnxEmbedder.load(model_dir)
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres, pgbouncer: PgBouncer, model_dir: Path) -> Databases:
+    """A migrated template that each test's database is cloned from."""
+    return Databases.prepared(postgres, pgbouncer, model_dir)
+
+
+@pytest.fixture
+def make_installation(
+    databases: Databases,
+    aws: LocalAws,
+    make_intake: Callable[..., Intake],
+    embedder: OnnxEmbedder,
+    model_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., Installation]]:
+    for name, value in aws.variables.items():
+        monkeypatch.setenv(name, value)
+    made: list[Installation] = []
+
+    def make(**settings: int) -> Installation:
+        made.append(Installation.fresh(databases, aws, make_intake(**settings), embedder, model_dir))
+        return made[-1]
+
+    yield make
+    for installation in made:
+        installation.close()
+
+
+@pytest.fixture
+def installation(make_installation: Callable[..., Installation]) -> Installation:
+    """A whole ragzero: tenant, keys, bucket, queue and database, reached through PgBouncer in transaction mode."""
+    return make_installation()
+
+
+@pytest.fixture
+def api(installation: Installation) -> Iterator[TestClient]:
+    """The API with the installation's key."""
+    headers = {"Authorization": f"Bearer {installation.api_key}"}
+    app = create_app(installation.query_settings(), installation.embedder)
+    with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
+        yield client

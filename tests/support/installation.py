@@ -1,0 +1,191 @@
+"""A ragzero installation for one test: everything real, everything its own."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from functions.ingest.handler import handle
+from functions.ingest.service import IngestService
+from functions.ingest.wiring import build
+from scripts.local.aws import Intake, LocalAws
+from scripts.local.event_source import EventSource, MappingSettings
+from scripts.local.pgbouncer import PgBouncer
+from scripts.local.postgres import Postgres
+from scripts.migrate import space_of
+from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.migrate import ROLES, ensure_space, migrate
+from shared.adapters.postgres.tenants import TenantStore
+from shared.core.credentials import digest, mint
+from shared.settings import IngestSettings, QuerySettings
+
+PEPPER = "a pepper for tests only"
+PASSWORD = "a-password-for-tests"
+_TEMPLATE = "ragzero_template"
+
+
+@dataclass(frozen=True)
+class Databases:
+    postgres: Postgres
+    pgbouncer: PgBouncer
+
+    @classmethod
+    def prepared(cls, postgres: Postgres, pgbouncer: PgBouncer, model_dir: Path) -> Databases:
+        databases = cls(postgres, pgbouncer)
+        databases._run(f"create database {_TEMPLATE}")
+        url = postgres.dsn(dbname=_TEMPLATE)
+        migrate(url, dict.fromkeys(ROLES, PASSWORD))
+        ensure_space(url, space_of(Manifest.read(model_dir)))
+        return databases
+
+    def create(self) -> str:
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        self._run(f"create database {name} template {_TEMPLATE}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self._run(f"drop database {name} with (force)")
+
+    def url(self, name: str, role: str) -> str:
+        """Through the pooler, as every function connects."""
+        return self.pgbouncer.dsn(role, PASSWORD, name)
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@dataclass
+class Installation:
+    databases: Databases
+    database: str
+    aws: LocalAws
+    intake: Intake
+    embedder: OnnxEmbedder
+    model_dir: Path
+    tenant: uuid.UUID = field(default_factory=uuid.uuid4)
+    api_key: str = ""
+    admin_key: str = ""
+
+    @classmethod
+    def fresh(
+        cls, databases: Databases, aws: LocalAws, intake: Intake, embedder: OnnxEmbedder, model_dir: Path
+    ) -> Installation:
+        installation = cls(databases, databases.create(), aws, intake, embedder, model_dir)
+        installation.api_key = installation.add_key(installation.tenant, ["query", "ingest"])
+        installation.admin_key = installation.add_key(installation.tenant, ["query", "ingest", "admin"])
+        return installation
+
+    def add_key(self, tenant: uuid.UUID, scopes: list[str]) -> str:
+        """A key of a tenant, which is made when it is new."""
+        owner = Database(self.url("ragzero_owner"))
+        tenants = TenantStore(owner)
+        tenants.ensure_tenant(tenant, str(tenant))
+        key, text = mint("test", secrets.token_bytes(32))
+        tenants.ensure_key(tenant, key.id, "test", digest(key.secret, PEPPER), scopes)
+        owner.close()
+        return text
+
+    def close(self) -> None:
+        if "ingest" in self.__dict__:
+            self.ingest.close()
+        self.databases.drop(self.database)
+
+    def url(self, role: str) -> str:
+        return self.databases.url(self.database, role)
+
+    # The functions.
+
+    @cached_property
+    def ingest(self) -> IngestService:
+        return build(self.ingest_settings(), self.embedder)
+
+    def ingest_settings(self, **changes: Any) -> IngestSettings:
+        return IngestSettings(**self._common("ragzero_ingest") | {"lease_seconds": 5} | changes)
+
+    def query_settings(self, **changes: Any) -> QuerySettings:
+        return QuerySettings(
+            **self._common("ragzero_query") | {"pepper": PEPPER, "log_level": "WARNING"} | changes
+        )
+
+    def _common(self, role: str) -> dict[str, Any]:
+        return {
+            "database_url": self.url(role),
+            "bucket": self.intake.bucket,
+            "aws_endpoint_url": self.aws.url,
+            "default_tenant": self.tenant,
+            "model_dir": self.model_dir,
+        }
+
+    def environment(self, role: str) -> dict[str, str]:
+        """What a function in a process of its own finds in its environment."""
+        return {
+            **self.aws.variables,
+            "DATABASE_URL": self.url(role),
+            "RAGZERO_BUCKET": self.intake.bucket,
+            "RAGZERO_DEFAULT_TENANT": str(self.tenant),
+            "RAGZERO_MODEL_DIR": str(self.model_dir),
+            "RAGZERO_LEASE_SECONDS": "5",
+            "RAGZERO_KEY_PEPPER": PEPPER,
+        }
+
+    # The bucket and its events.
+
+    def put(self, key: str, body: bytes | str, metadata: Mapping[str, str] | None = None) -> None:
+        data = body.encode() if isinstance(body, str) else body
+        self.aws.client("s3").put_object(
+            Bucket=self.intake.bucket, Key=key, Body=data, Metadata=dict(metadata or {})
+        )
+
+    def delete(self, key: str) -> None:
+        self.aws.client("s3").delete_object(Bucket=self.intake.bucket, Key=key)
+
+    def deliver(self, **mapping: Any) -> int:
+        """Hands all waiting events to the handler, in batches; the number of messages handled."""
+        source = EventSource(
+            self.aws.client("sqs"),
+            self.intake.queue_url,
+            lambda event, context: handle(event, context, self.ingest),
+            MappingSettings(retry_delay=1, **mapping),
+        )
+        handled, empty = source.poll(wait=2), 0
+        while empty < 2:
+            count = source.poll(wait=0)
+            handled, empty = handled + count, 0 if count else empty + 1
+            time.sleep(0.02)
+        return handled
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All waiting messages, taken off the queue."""
+        sqs, found = self.aws.client("sqs"), []
+        while batch := sqs.receive_message(
+            QueueUrl=self.intake.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0, AttributeNames=["All"]
+        ).get("Messages"):
+            for message in batch:
+                sqs.delete_message(QueueUrl=self.intake.queue_url, ReceiptHandle=message["ReceiptHandle"])
+            found += batch
+        return found
+
+    # What is in the database, seen by a superuser.
+
+    def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        url = self.databases.postgres.dsn(dbname=self.database)
+        with psycopg.connect(url, row_factory=dict_row) as connection:
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def document(self, key: str) -> dict[str, Any]:
+        (row,) = self.rows("select * from documents where key = %s", key)
+        return row
+
+    def epoch(self) -> int:
+        return int(self.rows("select epoch from tenants where id = %s", self.tenant)[0]["epoch"])
