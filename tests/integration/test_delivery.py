@@ -38,7 +38,9 @@ def parsings(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Par
 def send(installation: Installation, *bodies: str) -> list[str]:
     """Calls the handler with one batch; the ids of the messages it wants back."""
     records = [{"messageId": str(number), "body": body} for number, body in enumerate(bodies)]
-    response = handle({"Records": records}, LambdaContext("ingest", time.monotonic() + 60), installation.ingest)
+    response = handle(
+        {"Records": records}, LambdaContext("ingest", time.monotonic() + 60), installation.ingest
+    )
     return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
 
@@ -47,7 +49,9 @@ def bodies(installation: Installation) -> list[str]:
 
 
 @pytest.mark.parametrize("times", [1, 5])
-def test_f12_a_repeated_event_is_worked_on_once(installation: Installation, parsings: Parsings, times: int) -> None:
+def test_f12_a_repeated_event_is_worked_on_once(
+    installation: Installation, parsings: Parsings, times: int
+) -> None:
     installation.put("a.txt", "A note about barges.")
     (body,) = bodies(installation)
     for _ in range(times):
@@ -98,7 +102,9 @@ def test_f13_an_order_that_ends_with_the_delete_event_last_seen_first(
     assert parsings.contents == []
 
 
-def test_f13_events_arrive_while_their_versions_are_current(installation: Installation, parsings: Parsings) -> None:
+def test_f13_events_arrive_while_their_versions_are_current(
+    installation: Installation, parsings: Parsings
+) -> None:
     """The same four steps, each delivered before the next, and again all together afterwards."""
     seen: list[str] = []
     for step in ("one heron", "two storks", None, "three cranes"):
@@ -120,7 +126,14 @@ def test_f18_garbage_returns_and_the_rest_is_published(installation: Installatio
     installation.put("good.txt", "Good text.")
     (good,) = bodies(installation)
     foreign = json.dumps(
-        {"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "elsewhere"}, "object": {"key": "k"}}}]}
+        {
+            "Records": [
+                {
+                    "eventName": "ObjectCreated:Put",
+                    "s3": {"bucket": {"name": "elsewhere"}, "object": {"key": "k"}},
+                }
+            ]
+        }
     )
     test_event = json.dumps({"Event": "s3:TestEvent", "Bucket": installation.intake.bucket})
     odd = ["not json", "[]", '{"Records": 7}', '{"Records": [{}]}', "[" * 50_000]
@@ -154,7 +167,10 @@ def test_15_odd_keys_make_a_clean_round_trip(installation: Installation, key: st
 
 
 def test_keys_come_url_encoded() -> None:
-    record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": {"key": "a%2Bb+c%25.txt"}}}
+    record = {
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "b"}, "object": {"key": "a%2Bb+c%25.txt"}},
+    }
     (hint,) = hints(json.dumps({"Records": [record]}))
     assert hint.key == "a+b c%.txt"
 
@@ -166,7 +182,9 @@ def test_16_a_tenant_prefix_is_not_a_prefix_of_another(installation: Installatio
     for tenant, text in ((installation.tenant, "Ours is about otters."), (other, "Theirs is about badgers.")):
         installation.put(f"tenants/{tenant}/note.txt", text)
     installation.deliver()
-    found = installation.rows("select d.tenant_id, c.text from chunks c join documents d on d.id = c.document_id")
+    found = installation.rows(
+        "select d.tenant_id, c.text from chunks c join documents d on d.id = c.document_id"
+    )
     assert {(row["tenant_id"], row["text"]) for row in found} == {
         (installation.tenant, "Ours is about otters."),
         (other, "Theirs is about badgers."),

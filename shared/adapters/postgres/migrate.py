@@ -52,9 +52,7 @@ def _create_space(connection: psycopg.Connection, space: Space) -> int:
     assert row is not None
     template = files(__package__).joinpath("space.sql").read_text()
     connection.execute(
-        sql.SQL(template).format(
-            space=sql.SQL(str(int(row[0]))), dimension=sql.Literal(space.dimension)
-        )
+        sql.SQL(template).format(space=sql.SQL(str(int(row[0]))), dimension=sql.Literal(space.dimension))
     )
     return int(row[0])
 

@@ -39,7 +39,7 @@ class SearchOptions:
     candidates: int = 40
     rare: int = 500
     most_worded: int = 2_000
-    dense_weight: float = 0.6
+    dense_weight: float = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
--- Hybrid retrieval. Both statements score every candidate on both sides and fuse by scores: the vector side
--- stretched to 0..1 over the candidates, the keyword side as a share of the best one. Measured on 1190
--- questions, this beats rank fusion (scripts/bench quality).
+-- Hybrid retrieval. Every candidate is scored on both sides and the scores are added: cosine similarity, and BM25 as
+-- a share of the most the question could get. Neither depends on which other candidates there are, so the exact and
+-- the approximate way rank alike. On 1190 questions this beat rank fusion, and scores stretched over the candidates
+-- (scripts/bench quality).
 
 -- name: scope
 -- What a question is about to search: collection, epoch, and how many chunks the filter leaves, counted up to a limit.
@@ -29,21 +30,19 @@ with words as materialized (
     select (select ('{{' || coalesce(string_agg(index || ':' || idf, ','), '') || '}}/268435456')::sparsevec
             from (select index, sum(idf) as idf from words group by index) as w) as weights,
            (select coalesce(string_agg(quote_literal(%(collection_id)s || ':' || lexeme), '|'), '')::tsquery
-            from words where chunks > 0 and (running <= %(rare)s or running = chunks)) as rarest
+            from words where chunks > 0 and (running <= %(rare)s or running = chunks)) as rarest,
+           -- no word weighs more than k1 + 1 = 1.9 times its IDF
+           (select greatest(1.9 * sum(idf), 1e-9)::float8 from words) as most
 ),
 
 -- name: exact
 -- Every chunk in scope is scored: nothing can be missed.
-scored as materialized (
+pool as materialized (
     select c.id, -(c.weights <#> (select weights from asked)) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
     from documents d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     join {vectors} v on v.chunk_id = c.id
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {filter}
-), pool as materialized (
-    (select * from scored order by dense desc, id limit %(candidates)s)
-    union
-    (select * from scored where lexical > 0 order by lexical desc, id limit %(candidates)s)
 ),
 
 -- name: exact_keywords
@@ -95,9 +94,8 @@ worded as materialized (
 
 -- name: fused
 ranked as materialized (
-    select id, dense, lexical,
-           %(dense_weight)s * coalesce((dense - min(dense) over ()) / nullif(max(dense) over () - min(dense) over (), 0), 1)
-           + (1 - %(dense_weight)s) * lexical / greatest(max(lexical) over (), 1e-9) as score
+    select id, dense, lexical / (select most from asked) as lexical,
+           %(dense_weight)s * greatest(dense, 0) + (1 - %(dense_weight)s) * lexical / (select most from asked) as score
     from pool
     order by score desc, id
     limit %(limit)s

@@ -1,0 +1,69 @@
+"""A local ragzero of its own for one measurement, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from scripts.local.stack import ROOT, Stack
+
+MODEL = ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
+
+
+@contextlib.contextmanager
+def stack() -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="ragzero-bench-") as folder:
+        Path(folder).chmod(0o711)
+        made = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+
+
+def client(stack: Stack) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {stack.secrets.api_key}"}
+    return httpx.Client(base_url=stack.api.url, headers=headers, timeout=60)
+
+
+def wait_until_searchable(api: httpx.Client, count: int, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if len(documents(api, "searchable")) >= count:
+            return
+        if failed := documents(api, "failed"):
+            raise SystemExit(f"{failed[0]['uri']} failed: {failed[0]['reason']}")
+        time.sleep(0.25)
+    raise SystemExit(f"not all of {count} documents were searchable after {patience_s} s")
+
+
+def documents(api: httpx.Client, status: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = api.get(
+            "/v1/documents", params={"limit": 200, "status": status} | ({"cursor": cursor} if cursor else {})
+        )
+        body = page.raise_for_status().json()
+        found += body["items"]
+        cursor = body["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
+
+
+def report(**figures: Any) -> None:
+    print(json.dumps(figures, indent=2))

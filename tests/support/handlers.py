@@ -1,0 +1,63 @@
+"""Small Lambda handlers that the tests of the Lambda-like parents run."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from shared.telemetry import checkpoint
+
+beats = 0
+
+
+def _beat() -> None:
+    global beats
+    while True:
+        beats += 1
+        time.sleep(0.001)
+
+
+def pulse(_event: Any, _context: Any) -> int:
+    """How often a background thread has run so far."""
+    if beats == 0:
+        threading.Thread(target=_beat, daemon=True).start()
+    return beats
+
+
+def steps(event: dict[str, str], _context: Any) -> dict[str, Any]:
+    """Writes a line to event["file"] before and after the checkpoint `half_way`, twice."""
+    with Path(event["file"]).open("a") as file:
+        for _ in range(2):
+            print("before", file=file, flush=True)
+            checkpoint("half_way")
+            print("after", file=file, flush=True)
+    return {"pid": os.getpid()}
+
+
+def context_shown(_event: Any, context: Any) -> dict[str, Any]:
+    return {
+        "left": context.get_remaining_time_in_millis(),
+        "request": context.aws_request_id,
+        "arn": context.invoked_function_arn,
+    }
+
+
+def fail(_event: Any, _context: Any) -> None:
+    raise ValueError("no such luck")
+
+
+def sleep(event: dict[str, float], _context: Any) -> None:
+    time.sleep(event["seconds"])
+
+
+def collect(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Appends each body and this process's pid to $COLLECT_FILE; `slow` takes half a second, `hang` an hour."""
+    with Path(os.environ["COLLECT_FILE"]).open("a") as file:
+        for record in event["Records"]:
+            print(f"start {os.getpid()} {record['body']}", file=file, flush=True)
+            time.sleep({"slow": 0.5, "hang": 3600}.get(record["body"], 0))
+            print(f"end {os.getpid()} {record['body']}", file=file, flush=True)
+    return {"batchItemFailures": []}

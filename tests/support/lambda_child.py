@@ -1,0 +1,55 @@
+"""The child's side of LambdaProcess: reads calls from a socket, runs the handler, answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from scripts.local.lambda_runtime import Handler, LambdaContext, load
+from shared.telemetry import set_checkpoint_hook
+
+
+def checkpoint_hook(call: dict[str, Any]) -> Callable[[str], None]:
+    """What happens at checkpoints during this call: nothing, a sudden death, or a stop until somebody continues us."""
+    passed: dict[str, int] = {}
+
+    def hook(name: str) -> None:
+        passed[name] = passed.get(name, 0) + 1
+        if passed[name] != call["occurrence"]:
+            return
+        if name == call["kill_at"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == call["pause_at"]:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return hook
+
+
+def answer(handler: Handler, call: dict[str, Any]) -> dict[str, Any]:
+    set_checkpoint_hook(checkpoint_hook(call))
+    context = LambdaContext(os.environ["AWS_LAMBDA_FUNCTION_NAME"], time.monotonic() + call["timeout"])
+    try:
+        return {"response": json.loads(json.dumps(handler(call["event"], context)))}
+    except Exception as error:
+        return {"error": [type(error).__name__, str(error), traceback.format_exc()]}
+
+
+def main() -> None:
+    with socket.socket(fileno=int(sys.argv[2])) as connection, connection.makefile("rwb") as stream:
+        handler = load(sys.argv[1])
+        stream.write(b'{"ready": true}\n')
+        stream.flush()
+        for line in stream:
+            stream.write(json.dumps(answer(handler, json.loads(line))).encode() + b"\n")
+            stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What the server fixtures need beside the servers themselves."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from scripts.local.aws import Intake, LocalAws
+from scripts.local.process import Server
+
+S = TypeVar("S", bound=Server)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder that goes away afterwards. pytest's own are closed to the user that Postgres runs as."""
+    folder = Path(tempfile.mkdtemp(prefix="ragzero-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running(server: S) -> Iterator[S]:
+    """server, started and ready, stopped afterwards."""
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def revive(server: Server) -> None:
+    """Bring back a server that a test froze, killed or stopped, on the same port."""
+    server.thaw()
+    server.start()
+    server.wait_ready()
+
+
+def new_intake(aws: LocalAws, *, visibility: int = 30, max_receive_count: int = 5) -> Intake:
+    """A bucket and queues that no other test knows."""
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    return aws.ensure(name, name, visibility=visibility, max_receive_count=max_receive_count)
