@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -68,19 +68,27 @@ def chunk(document: ParsedDocument, tokenizer: Tokenizer, options: ChunkOptions 
     chunks: list[Chunk] = []
     for section in _sections(document):
         headings, used = _fit_headings(section.headings, tokenizer, options.max_tokens // 3)
-        prefix = HEADING_SEPARATOR.join(headings) + "\n" if headings else ""
         for start, end in _windows(text, section, tokenizer, options.max_tokens - used, options):
-            chunks.append(_chunk(len(chunks), text, start, end, section.page, headings, prefix))
+            chunks.append(_chunk(len(chunks), text, start, end, section.page, headings))
     return chunks
 
 
+def embedding_text(headings: Sequence[str], text: str) -> str:
+    """What the encoder sees of a chunk."""
+    return HEADING_SEPARATOR.join(headings) + "\n" + text if headings else text
+
+
+def text_hash(seen: str) -> str:
+    """SHA-256 of an embedding text, hex."""
+    return sha256(seen.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _chunk(
-    ordinal: int, text: str, start: int, end: int, page: int | None, headings: tuple[str, ...], prefix: str
+    ordinal: int, text: str, start: int, end: int, page: int | None, headings: tuple[str, ...]
 ) -> Chunk:
     piece = text[start:end]
-    seen = prefix + piece
-    digest = sha256(seen.encode("utf-8", "surrogatepass")).hexdigest()
-    return Chunk(ordinal, piece, page, headings, start, end, seen, digest)
+    seen = embedding_text(headings, piece)
+    return Chunk(ordinal, piece, page, headings, start, end, seen, text_hash(seen))
 
 
 # --- sections: neighbouring blocks of one page under one heading path ---
