@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 from shared.adapters.postgres.migrate import ROLES
 from tests.support.installation import Installation
 
-TABLES = ["tenants", "api_keys", "collections", "documents", "chunks", "lexemes", "vectors_1"]
+TABLES = ["tenants", "api_keys", "collections", "documents", "facets", "chunks", "chunk_terms", "lexemes", "vectors_1"]
 
 
 @pytest.fixture
 def filled(installation: Installation) -> Installation:
-    installation.put("note.txt", "Rows that nobody without a tenant may see.")
+    installation.put("note.txt", "Rows that nobody without a tenant may see.", {"site": "north"})
     installation.deliver()
     for table in TABLES:
         assert installation.rows(f"select count(*) as n from {table}")[0]["n"] > 0

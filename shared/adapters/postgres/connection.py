@@ -61,7 +61,7 @@ def translate(error: psycopg.Error, *, committing: bool = False) -> RagzeroError
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return Unavailable("database", "the database cannot be reached")
         case _:
-            return RagzeroError(f"the database refused a statement ({error.sqlstate})")
+            return RagzeroError(f"the database refused a statement ({error.sqlstate or error})")
 
 
 class Database:

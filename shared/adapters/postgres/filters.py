@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from shared.core.filters import All, Either, Filter, Match, Not, Range, Scalar
 
@@ -17,6 +16,11 @@ _COLUMNS = {
     "created_at": sql.SQL("d.created_at"),
 }
 _COMPARISONS = {"$gt": sql.SQL(">"), "$gte": sql.SQL(">="), "$lt": sql.SQL("<"), "$lte": sql.SQL("<=")}
+_METADATA = sql.SQL("(d.metadata ->> {}) = any({})")
+_FACET = sql.SQL(
+    "d.id in (select document_id from facets"
+    " where tenant_id = (select current_tenant()) and name = {} and value = any({}))"
+)
 _TRUE, _FALSE = sql.SQL("true"), sql.SQL("false")
 
 
@@ -56,7 +60,7 @@ class _Compiler:
                 self.about_chunks = True
                 return unknown
             case Match(name, values):
-                return self._match(name, values)
+                return self._match(name, values, by_index=unknown is not None)
             case Range(name, operator, value):
                 return self._range(name, operator, value)
 
@@ -65,14 +69,11 @@ class _Compiler:
         self.parameters[name] = value
         return sql.Placeholder(name)
 
-    def _match(self, name: str, values: tuple[Scalar, ...]) -> sql.Composable:
+    def _match(self, name: str, values: tuple[Scalar, ...], by_index: bool) -> sql.Composable:
         if name in _COLUMNS:
             return sql.SQL("{} = any({})").format(_COLUMNS[name], self._bind(list(values)))
-        wanted = [Jsonb({name: spelling}) for value in values for spelling in _spellings(value)]
-        # one @> each, which the index on metadata answers
-        return _joined(
-            sql.SQL(" or "), [sql.SQL("d.metadata @> {}").format(self._bind(one)) for one in wanted]
-        )
+        wanted = sorted({spelling for value in values for spelling in _spellings(value)})
+        return (_FACET if by_index else _METADATA).format(self._bind(name), self._bind(wanted))
 
     def _range(self, name: str, operator: str, value: Scalar) -> sql.Composable:
         comparison = _COMPARISONS[operator]
@@ -97,13 +98,10 @@ def _joined(word: sql.SQL, parts: list[sql.Composable]) -> sql.Composable:
     return sql.SQL("({})").format(word.join(parts))
 
 
-def _spellings(value: Scalar) -> list[Any]:
-    """Object metadata is text and is stored as a number or a boolean where it looks like one: find either."""
+def _spellings(value: Scalar) -> set[str]:
+    """As metadata reads as text: what was stored as 7, 7.0, "7" or true is found by either."""
     if isinstance(value, bool):
-        return [value, str(value).lower()]
-    if not isinstance(value, str):
-        return [value, str(value)]
-    try:
-        return [value, float(value) if "." in value else int(value)]
-    except ValueError:
-        return [value, value == "true"] if value in ("true", "false") else [value]
+        return {str(value).lower()}
+    if isinstance(value, float) and value.is_integer():
+        return {str(value), str(int(value))}
+    return {str(value)}

@@ -43,7 +43,9 @@ class SearchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class Scope:
+    """What a question is about to search; total and in_scope are chunks, before and after the filter."""
+
     collection_id: int
     language: str
     total: int
@@ -73,48 +75,56 @@ class Searcher:
 
         Raises NotFound when the tenant has no such collection.
         """
-        candidates = max(self._options.candidates, 2 * limit)
-        local = {"hnsw.ef_search": str(candidates), "hnsw.iterative_scan": "relaxed_order"}
+        local = {"hnsw.ef_search": str(self._candidates(limit)), "hnsw.iterative_scan": "relaxed_order"}
         conditions = compiled(filter)
         async with self._database.transaction(tenant, read_only=True, local=local) as cursor:
-            scope = await self._scope(cursor, tenant, collection, conditions, filter)
+            scope = await self._scope(cursor, tenant, collection, question, conditions)
             exact = scope.in_scope <= self._options.exact_below
-            parameters = conditions.parameters | {
-                "tenant": tenant,
-                "collection_id": scope.collection_id,
-                "language": scope.language,
-                "total": scope.total,
-                "question": question,
-                "vector": None if vector is None else HalfVector(vector),
-                "candidates": candidates,
-                "rare": self._options.rare,
-                "most_worded": self._options.most_worded,
-                "dense_weight": 0.0 if vector is None else self._options.dense_weight,
-                "limit": limit,
-            }
-            statement = self._statement(exact, vector is not None, conditions)
+            statement = self.statement(exact, vector is not None, conditions)
+            parameters = self.parameters(scope, question, vector, limit) | conditions.parameters
             rows = await (await cursor.execute(statement, parameters)).fetchall()
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
         words = (rows[0]["words"] if rows else None) or {}
         return Retrieved([_passage(row) for row in rows], how, scope.epoch, words)
+
+    def _candidates(self, limit: int) -> int:
+        return max(self._options.candidates, 2 * limit)
+
+    def parameters(
+        self, scope: Scope, question: str, vector: NDArray[np.float32] | None, limit: int
+    ) -> dict[str, Any]:
+        return {
+            "collection_id": scope.collection_id,
+            "language": scope.language,
+            "total": scope.total,
+            "question": question,
+            "vector": None if vector is None else HalfVector(vector),
+            "candidates": self._candidates(limit),
+            "most_worded": self._options.most_worded,
+            "dense_weight": 0.0 if vector is None else self._options.dense_weight,
+            "limit": limit,
+        }
 
     async def _scope(
         self,
         cursor: AsyncCursor[DictRow],
         tenant: UUID,
         collection: str,
+        question: str,
         conditions: CompiledFilter,
-        filter: Filter | None,
-    ) -> _Scope:
+    ) -> Scope:
         row = await (
-            await cursor.execute(_SQL["scope"], {"tenant": tenant, "collection": collection})
+            await cursor.execute(
+                _SQL["scope"],
+                {"tenant": tenant, "collection": collection, "question": question, "rare": self._options.rare},
+            )
         ).fetchone()
         if row is None:
             raise NotFound(f"there is no collection {collection!r}")
         in_scope = row["chunks"]
-        if filter is not None and in_scope > self._options.exact_below:
+        if conditions.parameters and in_scope > self._options.exact_below:
             in_scope = await self._filtered(cursor, row, conditions)
-        return _Scope(row["id"], row["language"], row["chunks"], row["epoch"], in_scope)
+        return Scope(row["id"], row["language"], row["chunks"], row["epoch"], in_scope)
 
     async def _filtered(
         self, cursor: AsyncCursor[DictRow], collection: DictRow, conditions: CompiledFilter
@@ -128,12 +138,13 @@ class Searcher:
         row = await (await cursor.execute(statement, parameters)).fetchone()
         return int(row["chunks"]) if row else 0
 
-    def _statement(self, exact: bool, with_vector: bool, conditions: CompiledFilter) -> sql.Composed:
+    def statement(self, exact: bool, with_vector: bool, conditions: CompiledFilter) -> sql.Composed:
         name = ("exact" if exact else "ann") + ("" if with_vector else "_keywords")
         worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
         pool = sql.SQL(_SQL[name]).format(
             vectors=self._table,
             filter=conditions.chunk,
+            document_filter=conditions.document,
             worded=worded,
             chunks_join=_CHUNKS if conditions.about_chunks else _NOTHING,
         )

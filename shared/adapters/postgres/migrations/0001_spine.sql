@@ -76,7 +76,32 @@ create table documents (
 );
 create index documents_listing on documents (tenant_id, created_at, id);
 create index documents_collection on documents (collection_id) where published_generation is not null;
-create index documents_metadata on documents using gin (metadata jsonb_path_ops);
+
+-- metadata as rows, so that a filter finds its documents by an index: under row-level security a condition uses
+-- an index only if its operator is leakproof, as = on text is, and @> on jsonb is not.
+create table facets (
+    document_id uuid not null references documents (id) on delete cascade,
+    tenant_id uuid not null,
+    name text not null,
+    value text not null,
+    primary key (tenant_id, name, value, document_id)
+);
+create index facets_document on facets (document_id);
+
+create function refresh_facets() returns trigger
+language plpgsql
+as $$
+begin
+    delete from facets where document_id = new.id;
+    insert into facets (document_id, tenant_id, name, value)
+    select new.id, new.tenant_id, key, left(value, 1024) from jsonb_each_text(new.metadata);
+    return null;
+end
+$$;
+create trigger facets_of_new after insert on documents
+    for each row when (new.metadata <> '{}') execute function refresh_facets();
+create trigger facets_of_changed after update of metadata on documents
+    for each row when (new.metadata is distinct from old.metadata) execute function refresh_facets();
 
 -- A timeline with one more entry; the newest fifty are kept.
 create function timeline_with(timeline jsonb, status text, detail text) returns jsonb
@@ -109,16 +134,27 @@ create table chunks (
     start_char integer not null,
     end_char integer not null,
     text_hash bytea not null,
-    -- the lexemes, each prefixed by its collection, so that a posting list never spans collections
-    terms tsvector not null,
     -- BM25 weight per hashed lexeme; an inner product with the question's IDF is the BM25 score
     weights sparsevec not null,
     unique (document_id, generation, ordinal)
 );
-alter table chunks alter column terms set storage main;
 alter table chunks alter column weights set storage main;
+
+-- The full-text index: lexemes, each prefixed by its collection, so that a posting list never spans collections.
+-- A table of its own because @@ is not leakproof: a query's condition on it could not use the index under
+-- row-level security. So the condition is part of the policy (see below): a query sets app.terms and sees
+-- exactly the rows that hold one of them.
+create table chunk_terms (
+    chunk_id bigint primary key references chunks (id) on delete cascade,
+    tenant_id uuid not null,
+    terms tsvector not null
+);
 -- fastupdate would leave searches to scan a pending list
-create index chunks_terms on chunks using gin (terms) with (fastupdate = off);
+create index chunk_terms_gin on chunk_terms using gin (terms) with (fastupdate = off);
+
+create function asked_terms() returns tsquery
+language sql stable parallel safe
+return nullif(current_setting('app.terms', true), '')::tsquery;
 
 -- In how many chunks of the collection a lexeme stands, counted over all stored chunks; feeds IDF.
 create table lexemes (
@@ -158,7 +194,7 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['api_keys', 'collections', 'documents', 'chunks', 'lexemes'] loop
+    foreach name in array array['api_keys', 'collections', 'documents', 'facets', 'chunks', 'lexemes'] loop
         execute format('alter table %I enable row level security', name);
         execute format('alter table %I force row level security', name);
         execute format(
@@ -166,6 +202,12 @@ begin
     end loop;
 end
 $$;
+alter table chunk_terms enable row level security;
+alter table chunk_terms force row level security;
+create policy tenant on chunk_terms to ragzero_owner, ragzero_ingest, ragzero_embed
+    using (tenant_id = (select current_tenant()));
+create policy asked on chunk_terms for select to ragzero_query
+    using (tenant_id = (select current_tenant()) and terms @@ (select asked_terms()));
 alter table tenants enable row level security;
 alter table tenants force row level security;
 create policy tenant on tenants using (id = (select current_tenant()));
@@ -173,13 +215,14 @@ create policy tenant on tenants using (id = (select current_tenant()));
 create policy presented on api_keys for select
     using (id = nullif(current_setting('app.key_id', true), ''));
 
-grant select on tenants, collections, documents, chunks, lexemes, spaces, api_keys to ragzero_query;
+grant select on tenants, collections, documents, facets, chunks, chunk_terms, lexemes, spaces, api_keys to ragzero_query;
 -- uploads register a document, deletes leave a tombstone
 grant insert on documents, collections to ragzero_query;
 grant update on documents to ragzero_query;
+grant insert, delete on facets to ragzero_query;
 grant update (epoch) on tenants to ragzero_query;
 grant update (documents, chunks) on collections to ragzero_query;
 grant select on tenants, spaces to ragzero_ingest;
 grant update (epoch) on tenants to ragzero_ingest;
 grant select, insert, update on collections, documents to ragzero_ingest;
-grant select, insert, update, delete on chunks, lexemes to ragzero_ingest;
+grant select, insert, update, delete on facets, chunks, chunk_terms, lexemes to ragzero_ingest;

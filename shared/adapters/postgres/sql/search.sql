@@ -4,10 +4,22 @@
 -- (scripts/bench quality).
 
 -- name: scope
--- What a question is about to search: collection, epoch, and how many chunks the filter leaves, counted up to a limit.
-select c.id, c.language::text, c.chunks, c.documents, t.epoch
-from collections c join tenants t on t.id = c.tenant_id
-where c.tenant_id = %(tenant)s and c.name = %(collection)s
+-- What a question is about to search, and its epoch; leaves the question's rarest words, which together stand in
+-- few chunks, in app.terms, where the policy of chunk_terms reads them.
+with scope as materialized (
+    select c.id, c.language, c.chunks, c.documents, t.epoch
+    from collections c join tenants t on t.id = c.tenant_id
+    where c.tenant_id = %(tenant)s and c.name = %(collection)s
+), words as materialized (
+    select l.lexeme, l.chunks, sum(l.chunks) over (order by l.chunks, l.lexeme) as running
+    from scope, unnest(tsvector_to_array(to_tsvector(scope.language, %(question)s))) as asked (lexeme)
+    join lexemes l on l.collection_id = (select id from scope) and l.lexeme = asked.lexeme
+    where l.chunks > 0
+)
+select id, language::text, chunks, documents, epoch, set_config('app.terms', coalesce((
+    select string_agg(quote_literal(scope.id || ':' || lexeme), '|')
+    from words where running <= %(rare)s or running = words.chunks), ''), true) as terms
+from scope
 
 -- name: filtered
 -- How many chunks the documents that pass the filter have; counting ends at the limit, where it no longer matters.
@@ -16,21 +28,18 @@ from (
     select d.chunks from documents d
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter}
     limit %(most)s
-) as some
+) as counted
 
 -- name: asked
--- The question's lexemes with their IDF, and the rarest of them, which together stand in few chunks.
+-- The question's lexemes with their IDF.
 with words as materialized (
-    select asked.lexeme, lexeme_index(asked.lexeme) as index, coalesce(l.chunks, 0) as chunks,
-           ln(1 + (%(total)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf,
-           sum(l.chunks) over (order by l.chunks, asked.lexeme) as running
+    select asked.lexeme, lexeme_index(asked.lexeme) as index,
+           ln(1 + (%(total)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf
     from unnest(tsvector_to_array(to_tsvector(%(language)s::regconfig, %(question)s))) as asked (lexeme)
     left join lexemes l on l.collection_id = %(collection_id)s and l.lexeme = asked.lexeme and l.chunks <= %(total)s
 ), asked as materialized (
     select (select ('{{' || coalesce(string_agg(index || ':' || idf, ','), '') || '}}/268435456')::sparsevec
             from (select index, sum(idf) as idf from words group by index) as w) as weights,
-           (select coalesce(string_agg(quote_literal(%(collection_id)s || ':' || lexeme), '|'), '')::tsquery
-            from words where chunks > 0 and (running <= %(rare)s or running = chunks)) as rarest,
            -- no word weighs more than k1 + 1 = 1.9 times its IDF
            (select greatest(1.9 * sum(idf), 1e-9)::float8 from words) as most
 ),
@@ -42,7 +51,7 @@ pool as materialized (
     from documents d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     join {vectors} v on v.chunk_id = c.id
-    where d.collection_id = %(collection_id)s and d.published_generation is not null and {filter}
+    where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
 ),
 
 -- name: exact_keywords
@@ -51,7 +60,7 @@ pool as materialized (
     select c.id, -(c.weights <#> (select weights from asked)) as lexical, 0.0::float8 as dense
     from documents d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
-    where d.collection_id = %(collection_id)s and d.published_generation is not null and {filter}
+    where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
       and -(c.weights <#> (select weights from asked)) > 0
 ),
 
@@ -83,11 +92,11 @@ nearest as materialized (
 worded as materialized (
     select id from (
         select c.id, c.weights
-        from chunks c
+        from (select chunk_id from chunk_terms limit %(most_worded)s) as found
+        join chunks c on c.id = found.chunk_id
         join documents d on d.id = c.document_id and d.published_generation = c.generation
-        where c.terms @@ (select rarest from asked) and {filter}
-        limit %(most_worded)s
-    ) as found
+        where {filter}
+    ) as visible
     order by weights <#> (select weights from asked)
     limit %(candidates)s
 )

@@ -1,0 +1,292 @@
+"""Retrieval at size, as ratios to the thinnest statement doing the vector part alone, in one run.
+
+The collection is synthetic (a Zipf vocabulary, texts and vectors that share topics), in a Postgres of its own;
+quality is measured on real text by `scripts/bench quality`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+from psycopg.types.json import Jsonb
+
+from scripts.benchmarks.throwaway import percentile, report
+from scripts.local.postgres import Postgres
+from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres.filters import compiled
+from shared.adapters.postgres.migrate import ROLES, ensure_space, migrate
+from shared.adapters.postgres.search import Scope, Searcher, SearchOptions
+from shared.adapters.postgres.sql import load as load_sql
+from shared.core import filters
+from shared.core.models import Space
+
+_DIMENSION = 384
+_VOCABULARY = 40_000
+_TOPICS = 400
+_PER_DOCUMENT = 4
+_WORDS = 120
+_PASSWORD = "bench"  # noqa: S105 - of a server that lives for this run, on loopback
+_BATCH = 5_000
+_TENANT = uuid.UUID(int=1)
+_ONE_PERCENT = filters.parse({"bucket": 7})
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Draws texts and vectors of one topic; words are more telling the rarer they are."""
+
+    words: list[str]
+    share: NDArray[np.float64]
+    meaning: NDArray[np.float32]
+    topics: NDArray[np.float32]
+    topic_words: NDArray[np.int64]
+
+    @classmethod
+    def made(cls, rng: np.random.Generator) -> Corpus:
+        share = 1 / np.arange(1, _VOCABULARY + 1) ** 1.05
+        return cls(
+            [f"w{number:x}q" for number in rng.permutation(_VOCABULARY)],
+            share / share.sum(),
+            rng.standard_normal((_VOCABULARY, _DIMENSION), dtype=np.float32),
+            rng.standard_normal((_TOPICS, _DIMENSION), dtype=np.float32),
+            rng.integers(200, _VOCABULARY, (_TOPICS, 400)),
+        )
+
+    def draw(self, rng: np.random.Generator, common: int, special: int) -> tuple[str, NDArray[np.float32]]:
+        topic = int(rng.integers(_TOPICS))
+        chosen = np.concatenate(
+            [rng.choice(_VOCABULARY, common, p=self.share), rng.choice(self.topic_words[topic], special)]
+        )
+        telling = -np.log(self.share[chosen])[:, None].astype(np.float32)
+        vector = (self.meaning[chosen] * telling).mean(0) * 2 + self.topics[topic]
+        vector += rng.standard_normal(_DIMENSION, dtype=np.float32) * 0.3
+        return " ".join(self.words[number] for number in chosen), vector / np.linalg.norm(vector)
+
+
+def load(postgres: Postgres, corpus: Corpus, chunks: int, tenant: uuid.UUID) -> None:
+    rng = np.random.default_rng(1)
+    with psycopg.connect(postgres.dsn(), autocommit=True) as db:
+        register_vector(db)
+        db.execute("insert into tenants (id, name) values (%s, 'bench')", [tenant])
+        db.execute("insert into collections (tenant_id, name) values (%s, 'default')", [tenant])
+        db.execute("alter table vectors_1 drop constraint vectors_1_chunk_id_fkey")
+        db.execute("drop index vectors_1_hnsw, chunk_terms_gin")
+        for first in range(0, chunks, _BATCH):
+            _load_batch(db, corpus, rng, first, min(_BATCH, chunks - first), tenant)
+        db.execute("set maintenance_work_mem = '1GB'")
+        db.execute("create index chunk_terms_gin on chunk_terms using gin (terms) with (fastupdate = off)")
+        db.execute("create index vectors_1_hnsw on vectors_1 using hnsw (embedding halfvec_cosine_ops)")
+        db.execute(
+            """insert into lexemes select 1, substr(word, 3), %s, ndoc from ts_stat('select terms from chunk_terms')""", [tenant]
+        )
+        db.execute("update collections set chunks = %s, documents = %s", [chunks, chunks // _PER_DOCUMENT])
+        db.execute("vacuum analyze")
+
+
+def _load_batch(
+    db: psycopg.Connection[Any], corpus: Corpus, rng: np.random.Generator, first: int, count: int, tenant: uuid.UUID
+) -> None:
+    drawn = [corpus.draw(rng, _WORDS - 30, 30) for _ in range(count)]
+    numbers = range(first + 1, first + count + 1)
+    with db.cursor() as cursor:
+        for number in numbers:
+            if number % _PER_DOCUMENT == 1:
+                cursor.execute(
+                    """insert into documents (id, tenant_id, collection_id, bucket, key, status, generation,
+                                              published_generation, chunks, metadata)
+                       values (%s, %s, 1, 'b', %s, 'searchable', 1, 1, %s, %s)""",
+                    [_document(number), tenant, str(number), _PER_DOCUMENT,
+                     Jsonb({"bucket": number // _PER_DOCUMENT % 100})],
+                )  # fmt: skip
+        cursor.execute(
+            """insert into chunks (id, tenant_id, collection_id, document_id, generation, ordinal, text, start_char,
+                                   end_char, text_hash, weights)
+               overriding system value
+               select id, %s, 1, doc, 1, id %% 4, text, 0, length(text), sha256(text::bytea),
+                      weight_vector(words)
+               from unnest(%s::bigint[], %s::uuid[], %s::text[]) as new (id, doc, text),
+                    lateral (select to_tsvector('english', text) as words offset 0) as analysed""",
+            [tenant, list(numbers), [_document(n) for n in numbers], [text for text, _ in drawn]],
+        )
+        cursor.execute(
+            """insert into chunk_terms (chunk_id, tenant_id, terms)
+               select id, tenant_id, term_vector(1, to_tsvector('english', text)) from chunks where id > %s""",
+            [first],
+        )
+        with cursor.copy("copy vectors_1 from stdin with (format binary)") as copy:
+            copy.set_types(["int8", "uuid", "int8", "uuid", "int4", "bytea", "halfvec"])
+            for number, (_, vector) in zip(numbers, drawn, strict=True):
+                row = (number, tenant, 1, _document(number), 1, number.to_bytes(32, "big"), HalfVector(vector))
+                copy.write_row(row)
+
+
+def _document(number: int) -> uuid.UUID:
+    return uuid.UUID(int=(number - 1) // _PER_DOCUMENT + 1)
+
+
+async def measure(postgres: Postgres, corpus: Corpus, tenant: uuid.UUID, chunks: int, questions: int) -> dict[str, Any]:
+    rng = np.random.default_rng(2)
+    asked = [corpus.draw(rng, 5, 3) for _ in range(questions)]
+    database = AsyncDatabase(postgres.dsn("ragzero_query", _PASSWORD), max_connections=1)
+    searcher = Searcher(database, Space(1, "bench", "bench", "1", _DIMENSION, "bench"), SearchOptions())
+    connection = await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True, prepare_threshold=None)
+    await _prepare(connection)
+    statements = await psycopg.AsyncConnection.connect(
+        postgres.dsn("ragzero_query", _PASSWORD), prepare_threshold=None
+    )
+    await _prepare(statements)
+    await statements.execute("select set_config('app.tenant_id', %s, false)", [str(tenant)])
+
+    async def vector_only(vector: NDArray[np.float32]) -> list[int]:
+        return await _bare(connection, "", vector)
+
+    async def hybrid(text: str, vector: NDArray[np.float32]) -> list[int]:
+        found = await searcher.search(tenant, "default", text, vector, limit=10)
+        return [passage.chunk_id for passage in found.passages]
+
+    async def filtered(text: str, vector: NDArray[np.float32]) -> list[int]:
+        found = await searcher.search(tenant, "default", text, vector, limit=10, filter=_ONE_PERCENT)
+        return [passage.chunk_id for passage in found.passages]
+
+    async def statement(text: str, vector: NDArray[np.float32]) -> list[int]:
+        return await _hybrid_statement(statements, tenant, searcher, text, vector, chunks)
+
+    async def timed(run: Callable[[], Awaitable[list[int]]]) -> float:
+        started = time.perf_counter()
+        await run()
+        return (time.perf_counter() - started) * 1000
+
+    ways: dict[str, Callable[[str, NDArray[np.float32]], Awaitable[list[int]]]] = {
+        "vector_only_sql": lambda _text, vector: vector_only(vector),
+        "hybrid_sql": statement,
+        "hybrid": hybrid,
+        "hybrid_1_percent": filtered,
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(2):
+        for text, vector in asked:
+            for name, way in ways.items():
+                elapsed = await timed(lambda way=way, text=text, vector=vector: way(text, vector))
+                if repeat:
+                    times[name].append(elapsed)
+    recall, short = await _filtered_recall(connection, filtered, asked[:100])
+    await connection.close()
+    await statements.close()
+    await database.close()
+    return _figures(chunks, times) | {"filtered_recall_at_10": recall, "filtered_answers_short_of_10": short}
+
+
+async def _prepare(connection: psycopg.AsyncConnection[Any]) -> None:
+    from pgvector.psycopg import register_vector_async
+
+    await register_vector_async(connection)
+    for setting in ("hnsw.ef_search = 40", "hnsw.iterative_scan = relaxed_order"):
+        await connection.execute(f"set {setting}".encode())
+
+
+async def _bare(connection: psycopg.AsyncConnection[Any], where: str, vector: NDArray[np.float32]) -> list[int]:
+    statement = f"select chunk_id from vectors_1 {where} order by embedding <=> %s limit 10"
+    rows = await (await connection.execute(statement.encode(), [HalfVector(vector)], binary=True)).fetchall()
+    return [row[0] for row in rows]
+
+
+async def _hybrid_statement(
+    connection: psycopg.AsyncConnection[Any], tenant: uuid.UUID, searcher: Searcher, text: str, vector: NDArray[np.float32], chunks: int
+) -> list[int]:
+    """The very statements the adapter sends, in a transaction that is open already, and nothing around them."""
+    asked = {"tenant": tenant, "collection": "default", "question": text, "rare": 500}
+    await (await connection.execute(load_sql("search")["scope"], asked, binary=True)).fetchall()
+    scope = Scope(1, "english", chunks, epoch=1, in_scope=chunks)
+    statement = searcher.statement(False, True, compiled(None))
+    parameters = searcher.parameters(scope, text, vector, limit=10)
+    rows = await (await connection.execute(statement, parameters, binary=True)).fetchall()
+    return [row[0] for row in rows]
+
+
+async def _filtered_recall(
+    connection: psycopg.AsyncConnection[Any],
+    filtered: Callable[[str, NDArray[np.float32]], Awaitable[list[int]]],
+    asked: list[tuple[str, NDArray[np.float32]]],
+) -> tuple[float, int]:
+    """Against the exact ranking of every chunk that passes the filter, by the same fused score."""
+    hits, short = 0, 0
+    await connection.execute("set enable_indexscan = off")
+    for text, vector in asked:
+        found = await filtered(text, vector)
+        short += len(found) < 10
+        hits += len(set(found) & set(await _exact(connection, text, vector)))
+    return round(hits / (10 * len(asked)), 4), short
+
+
+async def _exact(connection: psycopg.AsyncConnection[Any], text: str, vector: NDArray[np.float32]) -> list[int]:
+    rows = await (
+        await connection.execute(
+            """with words as (
+                   select l.lexeme, ln(1 + (n.total - l.chunks + 0.5) / (l.chunks + 0.5)) as idf
+                   from unnest(tsvector_to_array(to_tsvector('english', %(text)s))) as asked (lexeme)
+                   join lexemes l on l.lexeme = asked.lexeme, (select count(*) as total from chunks) as n)
+               select c.id
+               from chunks c join vectors_1 v on v.chunk_id = c.id join documents d on d.id = c.document_id,
+                    (select ('{' || string_agg(lexeme_index(lexeme) || ':' || idf, ',') || '}/268435456')::sparsevec as w,
+                            1.9 * sum(idf) as most from words) as q
+               where d.metadata ->> 'bucket' = '7'
+               order by 2 * greatest(1 - (v.embedding <=> %(vector)s), 0) - (c.weights <#> q.w) / q.most desc, c.id
+               limit 10""",
+            {"text": text, "vector": HalfVector(vector)},
+            binary=True,
+        )
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _figures(chunks: int, times: dict[str, list[float]]) -> dict[str, Any]:
+    p50 = {name: percentile(values, 0.5) for name, values in times.items()}
+    p95 = {name: percentile(values, 0.95) for name, values in times.items()}
+    return {
+        "chunks": chunks,
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "hybrid_over_vector_only_p50": round(p50["hybrid"] / p50["vector_only_sql"], 2),
+        "hybrid_over_vector_only_p95": round(p95["hybrid"] / p95["vector_only_sql"], 2),
+        "adapter_over_sql_p50": round(p50["hybrid"] / p50["hybrid_sql"], 2),
+        "filtered_over_unfiltered_p50": round(p50["hybrid_1_percent"] / p50["hybrid"], 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--keep", type=Path, help="use, or make, a database in this folder and keep it")
+    parser.add_argument("--questions", type=int, default=300)
+    arguments = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragzero-bench-")))
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+        filled = (folder / "data").exists()
+        postgres = Postgres(folder, durable=False)
+        stack.enter_context(postgres)
+        corpus = Corpus.made(np.random.default_rng(0))
+        if not filled:
+            migrate(postgres.dsn(), dict.fromkeys(ROLES, _PASSWORD))
+            ensure_space(postgres.dsn(), Space(0, "bench", "bench", "1", _DIMENSION, "bench"))
+            load(postgres, corpus, arguments.chunks, _TENANT)
+        report(**asyncio.run(measure(postgres, corpus, _TENANT, arguments.chunks, arguments.questions)))
+
+
+if __name__ == "__main__":
+    main()
