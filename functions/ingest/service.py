@@ -1,6 +1,7 @@
 """The life of a document, from a hint that something happened to a key to a published generation or a tombstone.
 
     observe -> claim -> look at the object -> parse -> chunk -> stage -> embed -> publish -> clean up
+                                                                   └-> hand over to the embedding job, and knock
 
 A hint never says what to do; the object's current state does. No transaction is open while a parser, the
 encoder or the bucket is at work.
@@ -53,6 +54,7 @@ class Store(Protocol):
         self, claim: Claim, generation: int, collection: tuple[int, str], chunks: Sequence[Chunk]
     ) -> list[tuple[int, int]]: ...
     def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None: ...
+    def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int: ...
     def publish(self, claim: Claim, publication: Publication) -> None: ...
     def is_published(self, claim: Claim, generation: int) -> bool: ...
     def touch(self, claim: Claim, version: Version) -> None: ...
@@ -69,6 +71,10 @@ class Objects(Protocol):
     def read(self, state: ObjectState) -> bytes: ...
 
 
+class EmbeddingJob(Protocol):
+    def wake(self, backlog: int) -> None: ...
+
+
 class Parsers(Protocol):
     def parse(self, data: bytes, *, name: str) -> ParsedDocument: ...
     def close(self) -> None: ...
@@ -78,6 +84,7 @@ class Parsers(Protocol):
 class Limits:
     lease_seconds: float = 120
     max_object_bytes: int = 100 * 2**20
+    cpu_lane_chunks: int = 64
 
 
 @dataclass(slots=True)
@@ -100,6 +107,7 @@ class IngestService:
         parser_version: str,
         embedder: Embedder,
         default_tenant: UUID | None,
+        embedding_job: EmbeddingJob | None = None,
         limits: Limits = Limits(),
         options: ChunkOptions = ChunkOptions(),
     ) -> None:
@@ -109,8 +117,10 @@ class IngestService:
         self._pipeline = f"{parser_version}/{CHUNKER_VERSION}/{options.max_tokens}+{options.overlap_tokens}"
         self._embedder = embedder
         self._default_tenant = default_tenant
+        self._embedding_job = embedding_job
         self._limits = limits
         self._options = options
+        self._backlog: dict[UUID, int] = {}
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
         """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
@@ -126,7 +136,9 @@ class IngestService:
             if sum(len(s.texts) for s in waiting) >= _EMBED_AT_ONCE:
                 unfinished |= self._finish(waiting, deadline)
                 waiting = []
-        return unfinished | self._finish(waiting, deadline)
+        unfinished |= self._finish(waiting, deadline)
+        self._knock()
+        return unfinished
 
     def close(self) -> None:
         self._parsers.close()
@@ -221,7 +233,8 @@ class IngestService:
         except NotFound as error:
             raise Conflict(f"the object {state.key!r} went away while it was read") from error
 
-    def _stage(self, claim: Claim, version: Version, data: bytes, messages: set[str]) -> _Staged:
+    def _stage(self, claim: Claim, version: Version, data: bytes, messages: set[str]) -> _Staged | None:
+        """None when the embedding job does the rest."""
         generation = self._store.begin(claim)
         collection = self._store.collection(claim.tenant_id, _collection_of(version))
         checkpoint("parsing")
@@ -239,9 +252,27 @@ class IngestService:
             document.pages,
             document.flags,
         )
+        if self._embedding_job and len(missing) > self._limits.cpu_lane_chunks:
+            self._hand_over(claim, publication, len(missing))
+            return None
         return _Staged(
             claim, publication, {id: chunks[ordinal].embedding_text for id, ordinal in missing}, messages
         )
+
+    def _hand_over(self, claim: Claim, publication: Publication, missing: int) -> None:
+        self._backlog[claim.tenant_id] = self._store.hand_over(claim, publication, missing)
+        checkpoint("handed_over")
+        _log.info("document_handed_over", document=str(claim.id), chunks=missing)
+
+    def _knock(self) -> None:
+        """Once per batch, after commit. A knock that is not heard costs time only: the next one, or the sweep, is."""
+        if self._embedding_job is None or not self._backlog:
+            return
+        backlog, self._backlog = sum(self._backlog.values()), {}
+        try:
+            self._embedding_job.wake(backlog)
+        except RagzeroError as error:
+            _log.warning("knock_unheard", backlog=backlog, reason=str(error))
 
     def _finish(self, waiting: list[_Staged], deadline: float) -> set[str]:
         """Embeds what is missing, then publishes each document; the messages of those that did not get there."""

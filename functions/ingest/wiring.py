@@ -7,10 +7,12 @@ from functools import cache
 from functions.ingest.parsing import PARSER_VERSION, ParserPool
 from functions.ingest.service import IngestService, Limits
 from shared import telemetry
+from shared.adapters.knock import Knock
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.s3 import Bucket
+from shared.core.backlog import Pace
 from shared.core.errors import SpaceMismatch
 from shared.settings import IngestSettings
 
@@ -36,5 +38,23 @@ def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
         parser_version=PARSER_VERSION,
         embedder=embedder,
         default_tenant=settings.default_tenant,
-        limits=Limits(lease_seconds=settings.lease_seconds, max_object_bytes=settings.max_object_bytes),
+        embedding_job=_embedding_job(settings),
+        limits=Limits(
+            lease_seconds=settings.lease_seconds,
+            max_object_bytes=settings.max_object_bytes,
+            cpu_lane_chunks=settings.cpu_lane_chunks,
+        ),
+    )
+
+
+def _embedding_job(settings: IngestSettings) -> Knock | None:
+    if settings.embed_url is None or settings.embed_key is None:
+        return None
+    pace = Pace(settings.embed_chunks_per_second, settings.embed_goal_seconds, settings.embed_max_containers)
+    proxy = (settings.embed_proxy_key, settings.embed_proxy_secret)
+    return Knock(
+        settings.embed_url,
+        settings.embed_key.get_secret_value(),
+        pace,
+        proxy_token=tuple(part.get_secret_value() if part else "" for part in proxy),
     )
