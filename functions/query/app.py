@@ -23,8 +23,7 @@ def create_app(settings: QuerySettings | None = None, embedder: OnnxEmbedder | N
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.graph = graph = await wire(settings, embedder)
         yield
-        await graph.database.close()
-        graph.close()
+        await graph.close()
 
     app = FastAPI(
         title="ragzero",

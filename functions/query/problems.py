@@ -19,10 +19,14 @@ _BASE = "https://ragzero.dev/problems/"
 _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.InvalidInput: (422, "invalid-input"),
     errors.NotFound: (404, "not-found"),
+    errors.Gone: (410, "gone"),
     errors.Unauthorized: (401, "unauthorized"),
     errors.Forbidden: (403, "forbidden"),
     errors.Conflict: (409, "conflict"),
     errors.TooMany: (429, "too-many-requests"),
+    errors.PromptTooLong: (422, "prompt-too-long"),
+    errors.DeadlineExceeded: (503, "deadline-exceeded"),
+    errors.BadUpstream: (503, "bad-upstream"),
     errors.Unavailable: (503, "unavailable"),
     errors.OutcomeUnknown: (503, "outcome-unknown"),
 }
@@ -39,14 +43,25 @@ _MAX_SHOWN = 10
 def problem(
     status: int, type: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
 ) -> Response:
-    body = {
-        "type": _BASE + type,
-        "title": type.replace("-", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-    }
+    return _response(document(status, type, detail, **more), headers or {})
+
+
+def document(status: int, type: str, detail: str, **more: Any) -> dict[str, Any]:
+    title = type.replace("-", " ").capitalize()
+    return {"type": _BASE + type, "title": title, "status": status, "detail": detail, **more}
+
+
+def described(error: Exception) -> dict[str, Any] | None:
+    """The problem document of an error of ours; None for what the caller must not see."""
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return document(*_STATUS[kind], str(error), **_fields(error))
+    return None
+
+
+def _response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     return Response(
-        json.dumps(body | more), status, media_type="application/problem+json", headers=dict(headers or {})
+        json.dumps(body), body["status"], media_type="application/problem+json", headers=dict(headers)
     )
 
 
@@ -57,12 +72,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _ours(_request: Request, error: Exception) -> Response:
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            status, name = _STATUS[kind]
-            return problem(status, name, str(error), headers=_headers(error), **_fields(error))
-    return await _unexpected(_request, error)
+async def _ours(request: Request, error: Exception) -> Response:
+    known = described(error)
+    if known is None:
+        return await _unexpected(request, error)
+    return _response(known, _headers(error))
 
 
 def _headers(error: Exception) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -34,7 +34,27 @@ class SearchRequest(_Request):
 
 
 class QueryRequest(SearchRequest):
-    pass
+    stream: bool = Field(False, description="Server-sent events instead of one answer at the end.")
+    on_cold: Literal["wait", "extractive", "fallback"] = Field(
+        "wait",
+        description="While the model wakes: wait for it, answer with quotes, or ask the fallback model.",
+    )
+    deadline_ms: int | None = Field(
+        None,
+        ge=100,
+        le=900_000,
+        description="Without streaming: 202 with an address for the answer after this time (25 000 unless said).",
+    )
+    generate: bool = Field(True, description="False: quotes only, no model is asked.")
+
+
+class Usage(BaseModel):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    gpu_seconds: float = 0.0
+    cost_usd: float | None = Field(
+        None, description="By the price table of the settings; null when not known."
+    )
 
 
 class Result(BaseModel):
@@ -76,6 +96,15 @@ class QueryAnswer(BaseModel):
     retrieval: str
     timings_ms: dict[str, float]
     warnings: list[str] = []
+    mode: Literal["extractive", "model", "fallback"] = Field(description="Who wrote the answer.")
+    usage: Usage
+    dropped_citations: int = Field(0, description="Markers that did not hold and were taken out.")
+
+
+class AnswerPending(BaseModel):
+    id: UUID
+    status: Literal["running"] = "running"
+    status_url: str
 
 
 class Event(BaseModel):

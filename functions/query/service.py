@@ -1,24 +1,22 @@
-"""One question, from its text to passages and to a cited answer."""
+"""One question, from its text to the passages that speak to it."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from functions.query.extracting import Extract, extract
 from shared.core import filters
 from shared.core.keys import collection_name
 from shared.core.models import Retrieved
 from shared.core.ports import Embedder
-from shared.telemetry import Timings, get_logger
+from shared.telemetry import Timings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_log = get_logger(__name__)
 KEYWORDS_ONLY = "the encoder does not match the index: keywords alone were searched"
 
 
@@ -47,14 +45,8 @@ class Question:
 class Found:
     retrieved: Retrieved
     timings: Timings
+    with_vectors: bool
     warnings: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    id: UUID
-    extract: Extract
-    found: Found
 
 
 class QueryService:
@@ -74,15 +66,8 @@ class QueryService:
             retrieved = await self._searcher.search(
                 tenant, collection, question.text, vector, limit=question.top_k, filter=filter
             )
-        return Found(retrieved, timings, [] if vector is not None else [KEYWORDS_ONLY])
-
-    async def answer(self, tenant: UUID, question: Question) -> Answered:
-        found = await self.search(tenant, question)
-        with found.timings.stage("answer"):
-            extracted = extract(
-                found.retrieved.passages, found.retrieved.words, with_vectors=self._embedder is not None
-            )
-        return Answered(uuid4(), extracted, found)
+        with_vectors = vector is not None
+        return Found(retrieved, timings, with_vectors, [] if with_vectors else [KEYWORDS_ONLY])
 
     async def _vector(self, question: str) -> NDArray[np.float32] | None:
         if self._embedder is None:

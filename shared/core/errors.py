@@ -4,6 +4,7 @@ RagzeroError
 ├── InvalidInput             the caller sent something we refuse       (field, value, limit)
 │   └── PromptTooLong        the question does not fit the model
 ├── NotFound                 no such thing, or not yours
+├── Gone                     it was there, and is no longer true
 ├── Unauthorized             no key, or a wrong one
 ├── Forbidden                the key lacks the scope
 ├── Conflict                 the thing changed meanwhile
@@ -45,6 +46,10 @@ class PromptTooLong(InvalidInput):
 
 class NotFound(RagzeroError):
     """There is no such thing."""
+
+
+class Gone(RagzeroError):
+    """It was there, and no longer holds."""
 
 
 class Unauthorized(RagzeroError):

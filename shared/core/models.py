@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 
@@ -91,6 +91,7 @@ class Passage:
 
     chunk_id: int
     document_id: UUID
+    generation: int
     uri: str
     text: str
     page: int | None
@@ -172,6 +173,42 @@ class Publication:
     pages: int | None
     flags: tuple[str, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        hash = self.version.content_hash
+        return {**asdict(self), "version": {**asdict(self.version), "content_hash": hash and hash.hex()}}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        hash = data["version"]["content_hash"]
+        version = Version(**{**data["version"], "content_hash": hash and bytes.fromhex(hash)})
+        return cls(**{**data, "version": version, "flags": tuple(data["flags"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A document's generation that waits for its vectors, or only for being published."""
+
+    tenant_id: UUID
+    document_id: UUID
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedSlice:
+    """Chunks of one document's generation that lack vectors, under lease. token is the fencing token."""
+
+    id: int
+    tenant_id: UUID
+    document_id: UUID
+    generation: int
+    first_ordinal: int
+    last_ordinal: int
+    chunks: int
+    token: int
+    attempts: int
+    last_error: str | None
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
@@ -208,3 +245,12 @@ class Document:
     flags: list[str]
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """status is running, done or failed; current is False when a source was changed or deleted since."""
+
+    status: str
+    body: dict[str, Any] | None
+    current: bool

@@ -109,7 +109,7 @@ ranked as materialized (
     order by score desc, id
     limit %(limit)s
 )
-select r.id as chunk_id, c.document_id, 's3://' || d.bucket || '/' || d.key as uri, c.text, c.page, c.headings,
+select r.id as chunk_id, c.document_id, c.generation, 's3://' || d.bucket || '/' || d.key as uri, c.text, c.page, c.headings,
        c.start_char as start, r.score, r.dense, r.lexical, d.metadata,
        (select jsonb_object_agg(lexeme, idf) from words) as words
 from ranked r
