@@ -34,7 +34,9 @@ def connect() -> httpx.Client:
     try:
         url, key = found["RAGZERO_API_URL"], found["RAGZERO_API_KEY"]
     except KeyError as missing:
-        raise Failure(f"{missing.args[0]} is not set and {ROOT / '.local/env'} does not have it; run scripts/up") from None
+        raise Failure(
+            f"{missing.args[0]} is not set and {ROOT / '.local/env'} does not have it; run scripts/up"
+        ) from None
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
 
 
@@ -64,7 +66,13 @@ def _problem(answer: httpx.Response) -> str:
 
 def add(api: httpx.Client, arguments: argparse.Namespace) -> int:
     files = list(_files(arguments.file))
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
     with bar:
         sending = bar.add_task("uploading ", total=len(files))
         waiting = bar.add_task("searchable", total=len(files))
@@ -72,7 +80,11 @@ def add(api: httpx.Client, arguments: argparse.Namespace) -> int:
         for path, name in files:
             sent[_upload(api, path, name, arguments)] = path
             bar.advance(sending)
-        failed = [document for document in _settle(api, sent) if bar.advance(waiting) or document["status"] == "failed"]
+        failed = [
+            document
+            for document in _settle(api, sent)
+            if bar.advance(waiting) or document["status"] == "failed"
+        ]
     for document in failed:
         console.print(f"[red]failed[/] {sent[document['id']]}: {document['reason']}", highlight=False)
     return 1 if failed else 0
@@ -81,7 +93,9 @@ def add(api: httpx.Client, arguments: argparse.Namespace) -> int:
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     for path in paths:
         if path.is_dir():
-            yield from ((one, str(one.relative_to(path.parent))) for one in sorted(path.rglob("*")) if one.is_file())
+            yield from (
+                (one, str(one.relative_to(path.parent))) for one in sorted(path.rglob("*")) if one.is_file()
+            )
         elif path.is_file():
             yield path, path.name
         else:
@@ -116,7 +130,12 @@ def ask(api: httpx.Client, arguments: argparse.Namespace) -> int:
     console.print(answer["answer"], highlight=False, markup=False)
     sources = {c["marker"]: (c["uri"], c["page"]) for c in answer["citations"]}
     for marker, (uri, page) in sorted(sources.items()):
-        console.print(f"[{marker}] {uri}" + (f", page {page}" if page else ""), style="dim", highlight=False, markup=False)
+        console.print(
+            f"[{marker}] {uri}" + (f", page {page}" if page else ""),
+            style="dim",
+            highlight=False,
+            markup=False,
+        )
     return 0 if answer["supported"] else 2
 
 
@@ -141,7 +160,9 @@ def documents(api: httpx.Client, status: str | None = None) -> Iterator[dict[str
     cursor: str | None = None
     while True:
         given = {"limit": 200, "status": status, "cursor": cursor}
-        page = call(api, "GET", "/v1/documents", params={name: value for name, value in given.items() if value})
+        page = call(
+            api, "GET", "/v1/documents", params={name: value for name, value in given.items() if value}
+        )
         yield from page["items"]
         cursor = page["next_cursor"]
         if not cursor:
@@ -159,7 +180,11 @@ def ls(api: httpx.Client, arguments: argparse.Namespace) -> int:
 
 
 def rm(api: httpx.Client, arguments: argparse.Namespace) -> int:
-    known = {one["uri"]: one["id"] for one in documents(api)} if any("/" in name for name in arguments.document) else {}
+    known = (
+        {one["uri"]: one["id"] for one in documents(api)}
+        if any("/" in name for name in arguments.document)
+        else {}
+    )
     for name in arguments.document:
         call(api, "DELETE", f"/v1/documents/{known.get(name, name)}")
         console.print(f"deleted {name}", highlight=False)
@@ -197,7 +222,9 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("rm", help="delete documents, by id or s3:// uri")
     one.add_argument("document", nargs="+")
     one.set_defaults(run=rm)
-    commands.add_parser("status", help="whether it is up, and how many documents are in which state").set_defaults(run=status)
+    commands.add_parser(
+        "status", help="whether it is up, and how many documents are in which state"
+    ).set_defaults(run=status)
     return parser
 
 

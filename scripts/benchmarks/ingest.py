@@ -24,14 +24,45 @@ from scripts.local.stack import BUCKET, Stack
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.core.chunking import chunk
 
-_OPENERS = ("The inspector noted that", "During the second week", "According to the ledger,", "On the north side")
-_NOUNS = ["bridge", "harbour", "engine", "ledger", "valley", "turbine", "archive", "orchard", "signal", "furnace", "garden", "quarry", "tunnel", "beacon"]
-_VERBS = ["carried", "replaced", "measured", "crossed", "repaired", "surveyed", "supplied", "recorded", "sheltered", "divided"]
+_OPENERS = (
+    "The inspector noted that",
+    "During the second week",
+    "According to the ledger,",
+    "On the north side",
+)
+_NOUNS = [
+    "bridge",
+    "harbour",
+    "engine",
+    "ledger",
+    "valley",
+    "turbine",
+    "archive",
+    "orchard",
+    "signal",
+    "furnace",
+    "garden",
+    "quarry",
+    "tunnel",
+    "beacon",
+]
+_VERBS = [
+    "carried",
+    "replaced",
+    "measured",
+    "crossed",
+    "repaired",
+    "surveyed",
+    "supplied",
+    "recorded",
+    "sheltered",
+    "divided",
+]
 
 
 def page(number: int, words: int) -> str:
     """A page of invented prose, different for each number."""
-    rng = random.Random(number)
+    rng = random.Random(number)  # noqa: S311 - invented text
     sentences: list[str] = []
     while sum(len(sentence.split()) for sentence in sentences) < words:
         noun, other, verb = rng.choice(_NOUNS), rng.choice(_NOUNS), rng.choice(_VERBS)

@@ -91,14 +91,20 @@ def load(postgres: Postgres, corpus: Corpus, chunks: int, tenant: uuid.UUID) -> 
         db.execute("create index chunk_terms_gin on chunk_terms using gin (terms) with (fastupdate = off)")
         db.execute("create index vectors_1_hnsw on vectors_1 using hnsw (embedding halfvec_cosine_ops)")
         db.execute(
-            """insert into lexemes select 1, substr(word, 3), %s, ndoc from ts_stat('select terms from chunk_terms')""", [tenant]
+            """insert into lexemes select 1, substr(word, 3), %s, ndoc from ts_stat('select terms from chunk_terms')""",
+            [tenant],
         )
         db.execute("update collections set chunks = %s, documents = %s", [chunks, chunks // _PER_DOCUMENT])
         db.execute("vacuum analyze")
 
 
 def _load_batch(
-    db: psycopg.Connection[Any], corpus: Corpus, rng: np.random.Generator, first: int, count: int, tenant: uuid.UUID
+    db: psycopg.Connection[Any],
+    corpus: Corpus,
+    rng: np.random.Generator,
+    first: int,
+    count: int,
+    tenant: uuid.UUID,
 ) -> None:
     drawn = [corpus.draw(rng, _WORDS - 30, 30) for _ in range(count)]
     numbers = range(first + 1, first + count + 1)
@@ -130,7 +136,15 @@ def _load_batch(
         with cursor.copy("copy vectors_1 from stdin with (format binary)") as copy:
             copy.set_types(["int8", "uuid", "int8", "uuid", "int4", "bytea", "halfvec"])
             for number, (_, vector) in zip(numbers, drawn, strict=True):
-                row = (number, tenant, 1, _document(number), 1, number.to_bytes(32, "big"), HalfVector(vector))
+                row = (
+                    number,
+                    tenant,
+                    1,
+                    _document(number),
+                    1,
+                    number.to_bytes(32, "big"),
+                    HalfVector(vector),
+                )
                 copy.write_row(row)
 
 
@@ -138,12 +152,16 @@ def _document(number: int) -> uuid.UUID:
     return uuid.UUID(int=(number - 1) // _PER_DOCUMENT + 1)
 
 
-async def measure(postgres: Postgres, corpus: Corpus, tenant: uuid.UUID, chunks: int, questions: int) -> dict[str, Any]:
+async def measure(
+    postgres: Postgres, corpus: Corpus, tenant: uuid.UUID, chunks: int, questions: int
+) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     asked = [corpus.draw(rng, 5, 3) for _ in range(questions)]
     database = AsyncDatabase(postgres.dsn("ragzero_query", _PASSWORD), max_connections=1)
     searcher = Searcher(database, Space(1, "bench", "bench", "1", _DIMENSION, "bench"), SearchOptions())
-    connection = await psycopg.AsyncConnection.connect(postgres.dsn(), autocommit=True, prepare_threshold=None)
+    connection = await psycopg.AsyncConnection.connect(
+        postgres.dsn(), autocommit=True, prepare_threshold=None
+    )
     await _prepare(connection)
     statements = await psycopg.AsyncConnection.connect(
         postgres.dsn("ragzero_query", _PASSWORD), prepare_threshold=None
@@ -198,14 +216,21 @@ async def _prepare(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute(f"set {setting}".encode())
 
 
-async def _bare(connection: psycopg.AsyncConnection[Any], where: str, vector: NDArray[np.float32]) -> list[int]:
+async def _bare(
+    connection: psycopg.AsyncConnection[Any], where: str, vector: NDArray[np.float32]
+) -> list[int]:
     statement = f"select chunk_id from vectors_1 {where} order by embedding <=> %s limit 10"
     rows = await (await connection.execute(statement.encode(), [HalfVector(vector)], binary=True)).fetchall()
     return [row[0] for row in rows]
 
 
 async def _hybrid_statement(
-    connection: psycopg.AsyncConnection[Any], tenant: uuid.UUID, searcher: Searcher, text: str, vector: NDArray[np.float32], chunks: int
+    connection: psycopg.AsyncConnection[Any],
+    tenant: uuid.UUID,
+    searcher: Searcher,
+    text: str,
+    vector: NDArray[np.float32],
+    chunks: int,
 ) -> list[int]:
     """The very statements the adapter sends, in a transaction that is open already, and nothing around them."""
     asked = {"tenant": tenant, "collection": "default", "question": text, "rare": 500}
@@ -232,7 +257,9 @@ async def _filtered_recall(
     return round(hits / (10 * len(asked)), 4), short
 
 
-async def _exact(connection: psycopg.AsyncConnection[Any], text: str, vector: NDArray[np.float32]) -> list[int]:
+async def _exact(
+    connection: psycopg.AsyncConnection[Any], text: str, vector: NDArray[np.float32]
+) -> list[int]:
     rows = await (
         await connection.execute(
             """with words as (
@@ -274,7 +301,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=300)
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragzero-bench-")))
+        folder = arguments.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="ragzero-bench-"))
+        )
         folder.mkdir(exist_ok=True)
         folder.chmod(0o711)
         filled = (folder / "data").exists()

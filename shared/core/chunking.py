@@ -5,7 +5,7 @@ order of preference, at the end of a block, of a sentence, of a word, or anywher
 length of the text and memory beyond the text is bounded: sections are read a slice at a time.
 """
 
-# ruff: noqa: RUF001 - the stops and quotes of other scripts are meant
+
 
 from __future__ import annotations
 

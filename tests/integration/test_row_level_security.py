@@ -11,13 +11,37 @@ from fastapi.testclient import TestClient
 from shared.adapters.postgres.migrate import ROLES
 from tests.support.installation import Installation
 
-TABLES = ["tenants", "api_keys", "collections", "documents", "facets", "chunks", "chunk_terms", "lexemes", "vectors_1"]
+TABLES = [
+    "tenants",
+    "api_keys",
+    "collections",
+    "documents",
+    "facets",
+    "chunks",
+    "chunk_terms",
+    "lexemes",
+    "vectors_1",
+    "embed_waiting",
+    "embed_work",
+]
 
 
 @pytest.fixture
 def filled(installation: Installation) -> Installation:
     installation.put("note.txt", "Rows that nobody without a tenant may see.", {"site": "north"})
     installation.deliver()
+    document = installation.document("note.txt")["id"]
+    installation.rows(
+        "insert into embed_waiting (document_id, tenant_id, generation) values (%s, %s, 1) returning 1",
+        document,
+        installation.tenant,
+    )
+    installation.rows(
+        "insert into embed_work (tenant_id, document_id, generation, first_ordinal, last_ordinal, chunks) "
+        "values (%s, %s, 1, 0, 0, 1) returning 1",
+        installation.tenant,
+        document,
+    )
     for table in TABLES:
         assert installation.rows(f"select count(*) as n from {table}")[0]["n"] > 0
     return installation
