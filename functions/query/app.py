@@ -25,7 +25,7 @@ def create_app(settings: QuerySettings | None = None, embedder: OnnxEmbedder | N
         yield
         await graph.close()
 
-    app = FastAPI(
+    app = problems.ProblemApp(
         title="ragzero",
         version="0.1.0",
         description="Drop files in a bucket, ask questions over HTTPS, pay nothing while nobody asks.",

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from shared.core import errors
 from shared.telemetry import get_logger
@@ -38,6 +39,25 @@ _TITLES = {
     422: "invalid-input",
 }
 _MAX_SHOWN = 10
+
+
+class ProblemApp(FastAPI):
+    """FastAPI refuses bodies that are too large before any handler of ours, in plain text: here that is a problem too."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def translated(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                refused = True
+                await problem(413, "too-large", "The request's body is larger than this route takes.")(
+                    scope, receive, send
+                )
+            elif not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, translated)
 
 
 def problem(
