@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from scripts.local.pgbouncer import PgBouncer
 from scripts.local.postgres import Postgres
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from tests.support.installation import Databases, Installation
+from tests.support.servers import new_intake
 
 pytest_plugins = ["tests.support.fixtures"]
 
@@ -67,7 +69,28 @@ def installation(make_installation: Callable[..., Installation]) -> Installation
 @pytest.fixture
 def api(installation: Installation) -> Iterator[TestClient]:
     """The API with the installation's key."""
+    with _client(installation) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def quiet_api(
+    databases: Databases, aws: LocalAws, embedder: OnnxEmbedder, model_dir: Path
+) -> Iterator[TestClient]:
+    """An API for requests that store nothing; one for the whole run."""
+    installation = Installation.fresh(databases, aws, new_intake(aws), embedder, model_dir)
+    with _client(installation) as client:
+        yield client
+    installation.close()
+
+
+def _client(installation: Installation) -> TestClient:
     headers = {"Authorization": f"Bearer {installation.api_key}"}
     app = create_app(installation.query_settings(), installation.embedder)
-    with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
-        yield client
+    return TestClient(app, headers=headers, raise_server_exceptions=False)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In CI a skipped test is a failure, unless it needs a GPU."""
+    if report.skipped and os.environ.get("CI") and "gpu" not in report.keywords:
+        report.outcome = "failed"

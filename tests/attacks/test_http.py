@@ -55,19 +55,22 @@ def refused(answer: Any, *statuses: int) -> dict[str, Any]:
     ],
 )
 def test_28_29_32_a_bad_body_is_refused_and_the_field_is_named(
-    api: TestClient, path: str, body: dict[str, Any], named: str
+    quiet_api: TestClient, path: str, body: dict[str, Any], named: str
 ) -> None:
     answer = refused(
-        api.post(path, content=json.dumps(body), headers={"content-type": "application/json"}), 422
+        quiet_api.post(path, content=json.dumps(body), headers={"content-type": "application/json"}), 422
     )
     assert named in json.dumps(answer)
 
 
-def test_a_filter_nested_too_deeply_is_refused(api: TestClient) -> None:
+def test_a_filter_nested_too_deeply_is_refused(quiet_api: TestClient) -> None:
     tree: dict[str, Any] = {"a": 1}
     for _ in range(12):
         tree = {"$not": tree}
-    assert "deeper" in refused(api.post("/v1/search", json={"question": "q", "filter": tree}), 422)["detail"]
+    assert (
+        "deeper"
+        in refused(quiet_api.post("/v1/search", json={"question": "q", "filter": tree}), 422)["detail"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,12 +85,14 @@ def test_a_filter_nested_too_deeply_is_refused(api: TestClient) -> None:
         b'{"a":' * 10_000,
     ],
 )
-def test_28_a_body_that_is_no_json_is_refused(api: TestClient, content: bytes) -> None:
-    refused(api.post("/v1/query", content=content, headers={"content-type": "application/json"}), 400, 422)
+def test_28_a_body_that_is_no_json_is_refused(quiet_api: TestClient, content: bytes) -> None:
+    refused(
+        quiet_api.post("/v1/query", content=content, headers={"content-type": "application/json"}), 400, 422
+    )
 
 
-def test_28_a_question_of_a_megabyte_is_refused_unread(api: TestClient) -> None:
-    refused(api.post("/v1/query", json={"question": "x" * 2**20}), 413)
+def test_28_a_question_of_a_megabyte_is_refused_unread(quiet_api: TestClient) -> None:
+    refused(quiet_api.post("/v1/query", json={"question": "x" * 2**20}), 413)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +122,9 @@ def test_30_sql_in_a_filter_or_question_is_text(
         "x" * 5000,
     ],
 )
-def test_33_a_malformed_or_unknown_key_is_401(api: TestClient, key: str) -> None:
+def test_33_a_malformed_or_unknown_key_is_401(quiet_api: TestClient, key: str) -> None:
     header = {"X-API-Key": key.encode(), "Authorization": b""}
-    refused(api.post("/v1/search", json={"question": "q"}, headers=header), 401)
+    refused(quiet_api.post("/v1/search", json={"question": "q"}, headers=header), 401)
 
 
 def test_33_the_right_id_with_another_secret_is_401(installation: Installation, api: TestClient) -> None:
@@ -149,19 +154,19 @@ def test_34_a_key_without_the_scope_is_403(installation: Installation, api: Test
     refused(api.post("/v1/documents", files={"file": ("a.txt", b"x")}, headers=header), 403)
 
 
-def test_34_method_override_headers_are_ignored(api: TestClient) -> None:
-    refused(api.get("/v1/query", headers={"X-HTTP-Method-Override": "POST"}), 405)
+def test_34_method_override_headers_are_ignored(quiet_api: TestClient) -> None:
+    refused(quiet_api.get("/v1/query", headers={"X-HTTP-Method-Override": "POST"}), 405)
 
 
 @pytest.mark.parametrize("path", ["/v1/documents/{}", "/v1/answers/{}"])
-def test_31_an_unknown_id_is_404_and_a_malformed_one_422(api: TestClient, path: str) -> None:
-    refused(api.get(path.format(uuid.uuid4())), 404)
-    refused(api.get(path.format("1;drop")), 422)
+def test_31_an_unknown_id_is_404_and_a_malformed_one_422(quiet_api: TestClient, path: str) -> None:
+    refused(quiet_api.get(path.format(uuid.uuid4())), 404)
+    refused(quiet_api.get(path.format("1;drop")), 422)
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "%00", "MjAyNiBub3BlCg=="])
-def test_a_cursor_of_ones_own_is_refused(api: TestClient, cursor: str) -> None:
-    refused(api.get("/v1/documents", params={"cursor": cursor}), 422)
+def test_a_cursor_of_ones_own_is_refused(quiet_api: TestClient, cursor: str) -> None:
+    refused(quiet_api.get("/v1/documents", params={"cursor": cursor}), 422)
 
 
 @pytest.mark.parametrize(
@@ -214,5 +219,5 @@ def test_an_upload_over_the_limit_is_refused(installation: Installation, api: Te
         refused(small.post("/v1/documents", files={"file": ("a.txt", b"x" * 200_000)}), 413, 422)
 
 
-def test_an_unknown_collection_is_404(api: TestClient) -> None:
-    refused(api.post("/v1/search", json={"question": "q", "collection": "nowhere"}), 404)
+def test_an_unknown_collection_is_404(quiet_api: TestClient) -> None:
+    refused(quiet_api.post("/v1/search", json={"question": "q", "collection": "nowhere"}), 404)
