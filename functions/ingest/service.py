@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 _EMBED_AT_ONCE = 64
+_STORE_AT_ONCE = 1_000
 
 
 class Store(Protocol):
@@ -125,18 +126,20 @@ class IngestService:
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
         """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
 
-        Small documents are embedded together, so that the encoder sees full batches.
+        Small documents are embedded together, so that the encoder sees full batches; large ones come last, alone.
         """
         unfinished: set[str] = set()
-        waiting: list[_Staged] = []
+        small: list[_Staged] = []
+        large: list[_Staged] = []
         for hint, messages in _by_key(work).items():
             staged = self._guarded(hint, messages, deadline, unfinished)
             if staged:
-                waiting.append(staged)
-            if sum(len(s.texts) for s in waiting) >= _EMBED_AT_ONCE:
-                unfinished |= self._finish(waiting, deadline)
-                waiting = []
-        unfinished |= self._finish(waiting, deadline)
+                (large if len(staged.texts) > _EMBED_AT_ONCE else small).append(staged)
+            if sum(len(s.texts) for s in small) >= _EMBED_AT_ONCE:
+                unfinished |= self._finish(small, deadline)
+                small = []
+        for together in (small, *([one] for one in large)):
+            unfinished |= self._finish(together, deadline)
         self._knock()
         return unfinished
 
@@ -286,26 +289,35 @@ class IngestService:
         return set().union(*(staged.messages for staged in waiting if not self._published(staged)))
 
     def _embed(self, waiting: list[_Staged], deadline: float) -> None:
-        todo = [(staged, id, text) for staged in waiting for id, text in staged.texts.items()]
-        for first in range(0, len(todo), _EMBED_AT_ONCE):
+        """Each text once, however often it stands in these documents."""
+        places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for number, staged in enumerate(waiting):
+            for id, text in staged.texts.items():
+                places[text].append((number, id))
+        texts = list(places)
+        for first in range(0, len(texts), _EMBED_AT_ONCE):
             if time.monotonic() > deadline:
-                raise RagzeroError(
-                    "out of time; the vectors made so far are kept and the rest comes next time"
-                )
-            self._embed_some(todo[first : first + _EMBED_AT_ONCE])
+                raise RagzeroError("out of time; the vectors made so far are kept, the rest comes next time")
+            some = texts[first : first + _EMBED_AT_ONCE]
+            self._embed_some(waiting, some, [places[text] for text in some])
             if first:
                 for staged in waiting:
                     self._store.extend(staged.claim, self._limits.lease_seconds)
 
-    def _embed_some(self, todo: list[tuple[_Staged, int, str]]) -> None:
-        vectors = self._embedder.encode([text for _, _, text in todo])
+    def _embed_some(
+        self, waiting: list[_Staged], texts: list[str], places: list[list[tuple[int, int]]]
+    ) -> None:
+        """places: for each text, the documents (by their number in waiting) and chunks where it stands."""
+        vectors = self._embedder.encode(texts)
         checkpoint("embedded")
-        rows: dict[int, list[int]] = defaultdict(list)
-        owners = {id(staged): staged for staged, _, _ in todo}
-        for row, (staged, _, _) in enumerate(todo):
-            rows[id(staged)].append(row)
-        for owner, mine in rows.items():
-            self._store.store_vectors(owners[owner].claim, [todo[row][1] for row in mine], vectors[mine])
+        rows: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for row, found in enumerate(places):
+            for number, id in found:
+                rows[number].append((id, row))
+        for number, mine in rows.items():
+            for first in range(0, len(mine), _STORE_AT_ONCE):
+                ids, which = zip(*mine[first : first + _STORE_AT_ONCE], strict=True)
+                self._store.store_vectors(waiting[number].claim, ids, vectors[list(which)])
 
     def _published(self, staged: _Staged) -> bool:
         claim, publication = staged.claim, staged.publication

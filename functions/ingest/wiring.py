@@ -51,7 +51,7 @@ def _embedding_job(settings: IngestSettings) -> Knock | None:
     if settings.embed_url is None or settings.embed_key is None:
         return None
     pace = Pace(settings.embed_chunks_per_second, settings.embed_goal_seconds, settings.embed_max_containers)
-    proxy = (settings.embed_proxy_key, settings.embed_proxy_secret)
+    proxy = (settings.modal_key, settings.modal_secret)
     return Knock(
         settings.embed_url,
         settings.embed_key.get_secret_value(),
