@@ -57,8 +57,8 @@ class IngestSettings(_Bucket, _Index):
     embed_url: str | None = Field(None, validation_alias="RAGZERO_EMBED_URL")
     """Where the embedding job is woken; without one the CPU lane takes documents of any size."""
     embed_key: SecretStr | None = Field(None, validation_alias="RAGZERO_EMBED_KEY", min_length=16)
-    embed_proxy_key: SecretStr | None = Field(None, validation_alias="RAGZERO_EMBED_PROXY_KEY")
-    embed_proxy_secret: SecretStr | None = Field(None, validation_alias="RAGZERO_EMBED_PROXY_SECRET")
+    modal_key: SecretStr | None = Field(None, validation_alias="RAGZERO_MODAL_KEY")
+    modal_secret: SecretStr | None = Field(None, validation_alias="RAGZERO_MODAL_SECRET")
     """The proxy token that Modal asks for besides our key."""
     embed_chunks_per_second: float = Field(500, gt=0, validation_alias="RAGZERO_EMBED_CHUNKS_PER_SECOND")
     """What one container does; scripts/bench embed measures it."""
@@ -146,6 +146,12 @@ class EmbedSettings(_Base):
 
 class WakeSettings(_Base):
     key: SecretStr = Field(validation_alias="RAGZERO_EMBED_KEY", min_length=16)
+
+
+class WakeProbeSettings(WakeSettings):
+    modal_key: SecretStr | None = Field(None, validation_alias="RAGZERO_MODAL_KEY")
+    modal_secret: SecretStr | None = Field(None, validation_alias="RAGZERO_MODAL_SECRET")
+    timeout_s: float = Field(60, gt=0, validation_alias="RAGZERO_PROBE_SECONDS")
 
 
 class EmbedDeployment(_Base):

@@ -19,12 +19,18 @@ _LINK = re.compile(r"\[([^\]]*)\]\(\s*[^)]*\)")
 _REFERENCE = re.compile(r"^\s*\[[^\]]+\]:\s*\S+.*$", re.MULTILINE)
 _TAG = re.compile(r"<[/!?a-zA-Z][^>]*>")
 _URL = re.compile(r"(?:https?|ftp|file|data|javascript):[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+", re.IGNORECASE)
-# what begins here may go on in the next piece: a word (of an address), a marker or link, a tag
-_OPEN = re.compile(r"(?:!?\[[^\]]*(?:\](?:\([^)]*)?)?|<[^>]*|!|\S+)\Z")
-_WHOLE = re.compile(r"!?\[[^\]]*\](?:\([^)]*\))?|<[^>]*>")
+_SCHEMES = ("http:", "https:", "ftp:", "file:", "data:", "javascript:", "www.")
+_BEGUN = "|".join(sorted({re.escape(scheme[:size]) for scheme in _SCHEMES for size in range(1, len(scheme))}))
+# what begins here may go on in the next piece: an address, a marker or link, a tag
+_OPEN = re.compile(
+    rf"(?:!?\[[^\]]*(?:\](?:\([^)]*|\[[^\]]*)?)?|<[^>]*|!|(?:{'|'.join(map(re.escape, _SCHEMES))})\S*|{_BEGUN})\Z",
+    re.IGNORECASE,
+)
+_WHOLE = re.compile(r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])?|\[[^\]]*\](?:\([^)]*\))?|<[^>]*>")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”»]")
 _WORD = re.compile(r"\w{3,}")
 _HELD_AT_MOST = 2_000
+_CLAIM_AT_MOST = 1_500
 # A sentence that shares fewer of its words with the passage it cites is not taken from it.
 _LEAST_SHARED = 0.2
 _COMMON = frozenset(
@@ -80,7 +86,6 @@ class CitationFilter:
         self._normalised = [_normalised(passage.text) for passage in passages]
         self._held = ""
         self._shown = ""
-        self._sentence = ""
         self._dropped = 0
         self._removed = 0
         self._citations: dict[tuple[int, int], Citation] = {}
@@ -109,15 +114,13 @@ class CitationFilter:
         return Tally(self._dropped, self._removed)
 
     def _checked(self, text: str) -> str:
-        text = self._cleaned(text)
-        shown, end = "", 0
+        before, text, end = len(self._shown), self._cleaned(text), 0
         for found in _MARKER.finditer(text):
-            shown += self._spoken(text[end : found.start()])
-            shown += "".join(self._marker(int(number)) for number in re.findall(r"\d+", found[1]))
+            self._shown += text[end : found.start()]
+            self._shown += "".join([self._marker(int(number)) for number in re.findall(r"\d+", found[1])])
             end = found.end()
-        shown += self._spoken(text[end:])
-        self._shown += shown
-        return shown
+        self._shown += text[end:]
+        return self._shown[before:]
 
     def _cleaned(self, text: str) -> str:
         """Without images, links, tags and addresses: whatever they say, they were not asked for."""
@@ -126,16 +129,11 @@ class CitationFilter:
             self._removed += count
         return text
 
-    def _spoken(self, text: str) -> str:
-        """Remembers the sentence a marker will stand behind."""
-        if text.strip():
-            spans = sentences(text)
-            last = text[spans[-1][0] :] if spans else text
-            self._sentence = last if len(spans) > 1 or self._ends_sentence() else self._sentence + last
-        return text
-
-    def _ends_sentence(self) -> bool:
-        return self._sentence.rstrip().endswith((".", "!", "?", "。")) or not self._sentence
+    def _claim(self) -> str:
+        """The sentence a marker stands behind."""
+        said = _MARKER.sub("", self._shown[-_CLAIM_AT_MOST:]).rstrip()
+        spans = sentences(said)
+        return said[spans[-1][0] :] if spans else ""
 
     def _marker(self, number: int) -> str:
         quote = self._support(number)
@@ -160,10 +158,9 @@ class CitationFilter:
         """Where in the passage stands what the sentence claims; None when it does not stand there."""
         if not 1 <= number <= len(self._passages):
             return None
-        quoted = _QUOTED.findall(self._sentence)
-        if quoted:
-            return self._quoted(number, quoted)
-        return self._closest(number)
+        claim = self._claim()
+        quoted = _QUOTED.findall(claim)
+        return self._quoted(number, quoted) if quoted else self._closest(number, claim)
 
     def _quoted(self, number: int, quoted: Sequence[str]) -> tuple[int, int] | None:
         text, back = self._normalised[number - 1]
@@ -176,9 +173,9 @@ class CitationFilter:
             spans.append((back[at], back[at + len(wanted) - 1] + 1))
         return spans[-1]
 
-    def _closest(self, number: int) -> tuple[int, int] | None:
+    def _closest(self, number: int, claim: str) -> tuple[int, int] | None:
         """The passage's sentence that shares most words with the claim."""
-        claimed = _words(self._sentence)
+        claimed = _words(claim)
         passage = self._passages[number - 1].text
         if not claimed or len(claimed & _words(passage)) < max(1, _LEAST_SHARED * len(claimed)):
             return None

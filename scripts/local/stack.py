@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sys
 import uuid
@@ -17,10 +18,12 @@ import psycopg
 
 from scripts.local.aws import Intake, LocalAws
 from scripts.local.postgres import Postgres
-from scripts.local.process import HOST, Server
+from scripts.local.process import HOST, Server, free_port, secret_file
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
 from scripts.migrate import run as migrate
+from scripts.model_build import DEFAULT_MODEL, find_model
+from shared.adapters.onnx_embedder import Manifest
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.tenants import TenantStore
 from shared.core.credentials import digest, mint, present
@@ -32,6 +35,10 @@ BUCKET = "ragzero-local"
 QUEUE = "ragzero-local-ingest"
 _ROLES = ("owner", "ingest", "query", "embed")
 _FUNCTION_TIMEOUT_S = 120
+_MOST_WORKERS = 4
+_GENERATOR_PATIENCE_S = 600
+_GENERATOR_CONTEXT = 4096
+VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 _VISIBILITY_S = 6 * _FUNCTION_TIMEOUT_S
 
 
@@ -69,14 +76,14 @@ class Function(Server):
         self.name = name
         super().__init__(folder)
         self._command = command
-        self._variables = variables
+        self.variables = variables
 
     def command(self) -> Sequence[str]:
         return [sys.executable, *self._command(self.port)]
 
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._variables}
+        return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.variables}
 
     def probe(self) -> bool:
         return True
@@ -97,11 +104,48 @@ class Api(Function):
             return False
 
 
-class Stack:
-    """Everything local mode runs. say is told what happens."""
+class EmbedWorker(Function):
+    """Ready for a knock well before it has loaded its model, so nobody waits for it."""
 
-    def __init__(self, folder: Path, model_dir: Path, say: Callable[[str], None]) -> None:
+    grace = 30.0
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}/wake"
+
+
+class Generator(Function):
+    """vLLM in its own environment; the API is started after it, and only then knows that the address is right."""
+
+    grace = 40.0
+
+    def command(self) -> Sequence[str]:
+        return [str(VLLM_PYTHON), *self._command(self.port)]
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"RAGZERO_GENERATE_PORT": str(self.port)}
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def probe(self) -> bool:
+        key = self.variables["RAGZERO_GENERATE_API_KEY"]
+        try:
+            answer = httpx.get(f"{self.url}/health", headers={"Authorization": f"Bearer {key}"}, timeout=2)
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200
+
+
+class Stack:
+    """Everything local mode runs. say is told what happens; generate is a model for vLLM: a folder, or org/name@commit."""
+
+    def __init__(
+        self, folder: Path, model_dir: Path, say: Callable[[str], None], generate: str | None = None
+    ) -> None:
         self.folder = folder
+        self._generate = generate
         self._model_dir = model_dir
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,8 +168,12 @@ class Stack:
         intake = self.aws.ensure(BUCKET, QUEUE, visibility=_VISIBILITY_S)
         self._say("bringing the database to the current schema")
         self._prepare_database()
-        self._say("starting the API and the ingest worker")
-        self.functions = [self._api(), self._ingest(intake)]
+        self._say("starting the API, the ingest worker and the embedding worker")
+        generator = self._generator()
+        embed = self._embed()
+        for worker in embed:
+            worker.start()
+        self.functions = [*generator, self._api(generator), self._ingest(intake, embed), *embed]
         for function in self.functions:
             _started(function)
         self._write_env()
@@ -179,7 +227,30 @@ class Stack:
             "UPSTASH_REDIS_REST_TOKEN": self.shim.token,
         }
 
-    def _api(self) -> Api:
+    def _generator(self) -> list[Generator]:
+        """The model's server, ready; none without a model."""
+        if self._generate is None:
+            return []
+        self._say(f"starting vLLM with {self._generate} (a minute or more on a CPU)")
+        model, _, revision = self._generate.partition("@")
+        variables = {
+            "RAGZERO_GENERATE_MODEL": model,
+            **({"RAGZERO_GENERATE_REVISION": revision} if revision else {}),
+            "RAGZERO_GENERATE_SERVED_NAME": Path(model).name,
+            "RAGZERO_GENERATE_MAX_MODEL_LEN": str(_GENERATOR_CONTEXT),
+            "RAGZERO_GENERATE_API_KEY": secret_file(self.folder / "generate.key"),
+            "RAGZERO_GENERATE_ENGINE_PORT": str(free_port()),
+            "RAGZERO_GENERATE_DTYPE": "float32",
+            "RAGZERO_GENERATE_ENFORCE_EAGER": "1",
+            "RAGZERO_GENERATE_CPU_KV_CACHE_GB": "1",
+        }
+
+        generator = Generator("generate", self.folder, lambda _port: ["-m", "functions.generate"], variables)
+        generator.start()
+        generator.wait_ready(_GENERATOR_PATIENCE_S)
+        return [generator]
+
+    def _api(self, generator: Sequence[Generator]) -> Api:
         def command(port: int) -> list[str]:
             where = ["--host", HOST, "--port", str(port), "--no-access-log", "--log-level", "warning"]
             return ["-m", "uvicorn", "--factory", "functions.query.app:create_app", *where]
@@ -188,19 +259,39 @@ class Stack:
             "api",
             self.folder,
             command,
-            {**self._variables("query"), "RAGZERO_KEY_PEPPER": self.secrets.pepper},
+            {**self._variables("query"), "RAGZERO_KEY_PEPPER": self.secrets.pepper, **_reached(generator)},
         )
 
-    def _ingest(self, intake: Intake) -> Function:
+    def _embed(self) -> list[EmbedWorker]:
+        """None for a model made from a folder: nobody knows where that lies now, and the CPU lane does it all."""
+        source = _torch_model(Manifest.read(self._model_dir))
+        if source is None:
+            return []
+
+        def command(port: int) -> list[str]:
+            return ["-m", "scripts.local.embed_worker", "--port", str(port)]
+
+        key = {"RAGZERO_EMBED_KEY": secret_file(self.folder / "embed.key")}
+        return [EmbedWorker("embed", self.folder, command, self._variables("embed") | source | key)]
+
+    def _ingest(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
+        # one encoder thread each: while one worker talks to the bucket and the database, the others encode
+        cores = os.cpu_count() or 1
+        workers = min(cores, _MOST_WORKERS)
         options = {
             "--handler": "functions.ingest.handler:handler",
             "--queue-url": intake.queue_url,
             "--timeout": str(_FUNCTION_TIMEOUT_S),
             "--batch-size": "10",
             "--retry-delay": "1",
+            "--maximum-concurrency": str(workers),
         }
         command = ["-m", "scripts.local.event_source", *(part for pair in options.items() for part in pair)]
-        return Function("ingest", self.folder, lambda _port: command, self._variables("ingest"))
+        variables = {**self._variables("ingest"), "RAGZERO_ENCODER_THREADS": str(max(1, cores // workers))}
+        for worker in embed:
+            key = secret_file(self.folder / "embed.key")
+            variables |= {"RAGZERO_EMBED_URL": worker.url, "RAGZERO_EMBED_KEY": key}
+        return Function("ingest", self.folder, lambda _port: command, variables)
 
     def _write_env(self) -> None:
         values = {
@@ -213,6 +304,37 @@ class Stack:
         path = self.folder / "env"
         path.touch(mode=0o600)
         path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def _torch_model(manifest: Manifest) -> dict[str, str] | None:
+    """Where the embedding worker finds the original of the ONNX model."""
+    if manifest.model == DEFAULT_MODEL:
+        return {"RAGZERO_EMBED_MODEL": str(find_model(DEFAULT_MODEL)), "HF_HUB_OFFLINE": "1"}
+    if "/" in manifest.model and re.fullmatch("[0-9a-f]{40}", manifest.revision):
+        return {"RAGZERO_EMBED_MODEL": manifest.model, "RAGZERO_EMBED_REVISION": manifest.revision}
+    return None
+
+
+def _reached(generators: Sequence[Generator]) -> dict[str, str]:
+    """What the API needs to know of the model's server."""
+    return {
+        name: value
+        for generator in generators
+        for name, value in {
+            "RAGZERO_GENERATOR_URL": generator.url,
+            "RAGZERO_GENERATOR_API_KEY": generator.variables["RAGZERO_GENERATE_API_KEY"],
+            "RAGZERO_GENERATOR_MODEL": generator.variables["RAGZERO_GENERATE_SERVED_NAME"],
+            "RAGZERO_GENERATOR_CONTEXT_TOKENS": str(_GENERATOR_CONTEXT),
+            "RAGZERO_GENERATOR_TOKENIZER": _tokenizer(generator.variables["RAGZERO_GENERATE_MODEL"]),
+        }.items()
+        if value
+    }
+
+
+def _tokenizer(model: str) -> str | None:
+    """Of a model in a folder; for others, tokens are estimated."""
+    path = Path(model) / "tokenizer.json"
+    return str(path) if path.exists() else None
 
 
 def _started(server: Server) -> None:

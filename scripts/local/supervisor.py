@@ -22,12 +22,12 @@ READY = "ready"
 FAILED = "failed: "
 
 
-def supervise(folder: Path, model_dir: Path) -> int:
+def supervise(folder: Path, model_dir: Path, generate: str | None) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with (folder / STATUS).open("w", buffering=1) as status:
-        stack = Stack(folder, model_dir, lambda line: print(line, file=status))
+        stack = Stack(folder, model_dir, lambda line: print(line, file=status), generate)
         try:
             stack.start()
         except Exception as error:
@@ -53,11 +53,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--generate", help="a model for vLLM")
     arguments = parser.parse_args()
     pid_file = PidFile(arguments.folder / PID)
     pid_file.write(os.getpid())
     try:
-        return supervise(arguments.folder, arguments.model)
+        return supervise(arguments.folder, arguments.model, arguments.generate)
     finally:
         pid_file.clear()
 

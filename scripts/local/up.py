@@ -15,23 +15,25 @@ from pathlib import Path
 
 from scripts.local.demo import demonstrate
 from scripts.local.process import PidFile, end, tail
-from scripts.local.stack import ROOT
+from scripts.local.stack import ROOT, VLLM_PYTHON
 from scripts.local.supervisor import FAILED, PID, READY, STATUS
 from shared.core.errors import RagzeroError, Unavailable
 
 FOLDER = Path(os.environ.get("RAGZERO_LOCAL_DIR", ROOT / ".local"))
 DEFAULT_MODEL = FOLDER / "models" / "all-MiniLM-L6-v2"
 _PATIENCE_S = 90
+_PATIENCE_WITH_MODEL_S = 700
+_TINY = FOLDER / "models" / "tiny-llama"
 
 
-def up(folder: Path, model_dir: Path, *, detach: bool) -> int:
+def up(folder: Path, model_dir: Path, generate: str | None, *, detach: bool) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         running = PidFile(folder / PID).process() is not None
         if running:
             print("ragzero is running already")
         else:
-            _start(folder, model_dir)
+            _start(folder, model_dir, generate)
         environment = read_env(folder)
         demonstrate(environment, put_samples=not running)
     if detach or running:
@@ -62,35 +64,39 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _start(folder: Path, model_dir: Path) -> None:
+def _start(folder: Path, model_dir: Path, generate: str | None) -> None:
     status = folder / STATUS
     status.unlink(missing_ok=True)
     with (folder / "supervisor.log").open("ab") as log:
+        command = [
+            sys.executable,
+            "-m",
+            "scripts.local.supervisor",
+            "--folder",
+            str(folder),
+            "--model",
+            str(model_dir),
+        ]
         supervisor = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "scripts.local.supervisor",
-                "--folder",
-                str(folder),
-                "--model",
-                str(model_dir),
-            ],
+            command + (["--generate", generate] if generate else []),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    for line in _progress(status, supervisor, folder):
+    patience_s = _PATIENCE_S if generate is None else _PATIENCE_WITH_MODEL_S
+    for line in _progress(status, supervisor, folder, patience_s):
         if line.startswith(FAILED):
             raise Unavailable("local mode", line.removeprefix(FAILED))
         print(f"  {line}", flush=True)
 
 
-def _progress(status: Path, supervisor: subprocess.Popen[bytes], folder: Path) -> Iterator[str]:
+def _progress(
+    status: Path, supervisor: subprocess.Popen[bytes], folder: Path, patience_s: float
+) -> Iterator[str]:
     """The status lines as they come, without the final `ready`."""
-    shown, deadline = 0, time.monotonic() + _PATIENCE_S
+    shown, deadline = 0, time.monotonic() + patience_s
     while time.monotonic() < deadline:
         lines = status.read_text().splitlines() if status.exists() else []
         for line in lines[shown:]:
@@ -103,7 +109,7 @@ def _progress(status: Path, supervisor: subprocess.Popen[bytes], folder: Path) -
         ):
             raise Unavailable("local mode", f"the supervisor ended:\n{tail(folder / 'supervisor.log')}")
         time.sleep(0.05)
-    raise Unavailable("local mode", f"not ready after {_PATIENCE_S} s; see {folder}/*.log")
+    raise Unavailable("local mode", f"not ready after {patience_s} s; see {folder}/*.log")
 
 
 def _keep_serving(folder: Path) -> int:
@@ -118,6 +124,22 @@ def _keep_serving(folder: Path) -> int:
     return 1
 
 
+def _language_model(given: str | None) -> str:
+    if given is None:
+        print(
+            "no --model: answers come from a tiny model of random weights, which shows the mechanics and speaks nonsense"
+        )
+        return tiny_model()
+    return str(Path(given).resolve()) if Path(given).exists() else given
+
+
+def tiny_model() -> str:
+    """The folder of a random two-layer model, made when it is not there yet."""
+    if not (_TINY / "config.json").exists():
+        subprocess.run([VLLM_PYTHON, "-m", "scripts.vllm_model", str(_TINY)], cwd=ROOT, check=True)
+    return str(_TINY)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("command", choices=["up", "down"])
@@ -125,11 +147,16 @@ def main() -> int:
     parser.add_argument(
         "--embedding-model", type=Path, default=DEFAULT_MODEL, help="made by scripts/build-model"
     )
+    parser.add_argument("--generate", choices=["vllm"], help="answers by a model, on this machine's CPU")
+    parser.add_argument(
+        "--model", help="with --generate: a folder, or org/name@commit; without, a tiny random one"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.command == "down":
             return down(FOLDER)
-        return up(FOLDER, arguments.embedding_model, detach=arguments.detach)
+        model = _language_model(arguments.model) if arguments.generate else None
+        return up(FOLDER, arguments.embedding_model, model, detach=arguments.detach)
     except RagzeroError as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1

@@ -5,8 +5,6 @@ order of preference, at the end of a block, of a sentence, of a word, or anywher
 length of the text and memory beyond the text is bounded: sections are read a slice at a time.
 """
 
-
-
 from __future__ import annotations
 
 import re

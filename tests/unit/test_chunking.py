@@ -1,6 +1,6 @@
 """Chunks are exact slices of the document, none too long, nothing lost; sentences end where a reader ends them."""
 
-# ruff: noqa: RUF001 - the stops and quotes of other scripts are meant
+
 
 from __future__ import annotations
 

@@ -114,3 +114,8 @@ def test_pieces_of_any_size_show_the_same_citations_and_no_address(text: str, si
 def test_nothing_is_held_back_for_ever() -> None:
     checked = CitationFilter(PASSAGES)
     assert checked.feed("[" + "x" * 5000) != ""
+
+
+def test_text_without_blanks_streams_too() -> None:
+    checked = CitationFilter(PASSAGES)
+    assert sum(len(checked.feed(character)) > 0 for character in "橋は一九三二年に開通した。" * 5) > 60

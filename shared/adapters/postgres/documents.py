@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
-from shared.core.errors import ConfigurationError, LeaseLost, RagzeroError
+from shared.core.errors import ConfigurationError, Conflict, LeaseLost
 from shared.core.models import Chunk, Claim, Observed, Publication, Space, Version
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SQL = load("documents")
 _SLICE = 500
+_EMBED_SLICE = 256  # chunks that one lease of the embedding job covers, within one document
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,11 @@ class DocumentStore:
         }
         with self._database.transaction(claim.tenant_id) as cursor:
             _locked(cursor, claim)
-            self._remove(cursor, claim.id, keep=claim.published_generation)
             for first in range(0, len(chunks), _SLICE):
                 cursor.execute(_SQL["store_chunks"], common | _columns(chunks[first : first + _SLICE]))
             cursor.execute(self._vectors("reuse_vectors"), common)
+            # only now: an abandoned generation's vectors are worth having, too
+            self._remove(cursor, claim.id, below=generation, spare=claim.published_generation)
             missing = cursor.execute(self._vectors("missing_vectors"), common).fetchall()
             cursor.execute(_SQL["count_lexemes"], common)
         return [(row["id"], row["ordinal"]) for row in missing]
@@ -153,15 +155,48 @@ class DocumentStore:
                 binary=True,
             )
 
+    def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int:
+        """Leaves what is missing, and then publishing, to the embedding job; the event's work is done.
+
+        The number of chunks of this tenant that wait now.
+        """
+        values = _publication(claim, publication) | {
+            "tenant": claim.tenant_id,
+            "missing": missing,
+            "slice": _EMBED_SLICE,
+            "staged": Jsonb(publication.to_dict()),
+        }
+        with self._database.transaction(claim.tenant_id) as cursor:
+            _locked(cursor, claim)
+            cursor.execute(_SQL["hand_over"], values)
+            cursor.execute(self._vectors("slice_work"), values)
+            row = cursor.execute(_SQL["backlog"], values).fetchone()
+        assert row is not None
+        return int(row["chunks"])
+
     def publish(self, claim: Claim, publication: Publication) -> None:
         """Makes a generation the visible one and the one before it invisible, at once."""
-        values = _publication(claim, publication)
         with self._database.transaction(claim.tenant_id) as cursor:
-            before = _counted(_locked(cursor, claim))
-            self._check_complete(cursor, values)
-            cursor.execute(_SQL["publish"], values)
-            self._recount(cursor, before, _Counted(publication.collection, publication.chunks))
-            cursor.execute(_SQL["bump_epoch"], {"tenant": claim.tenant_id})
+            self._publish(cursor, _locked(cursor, claim), claim.tenant_id, publication)
+
+    def publish_waiting(self, tenant: UUID, document: UUID, generation: int) -> bool:
+        """Publishes what was handed over, once all of it is embedded; False when nobody waits for that (any more)."""
+        self.space()  # a transaction within the one below would take the tenant from it
+        with self._database.transaction(tenant) as cursor:
+            row = self._taken(cursor, document, generation)
+            if row is None:
+                return False
+            self._publish(cursor, row, tenant, Publication.from_dict(row["staged"]))
+        return True
+
+    def fail_waiting(self, tenant: UUID, document: UUID, generation: int, code: str, reason: str) -> bool:
+        """What was handed over will not be embedded, and why; False when nobody waits for it (any more)."""
+        with self._database.transaction(tenant) as cursor:
+            row = self._taken(cursor, document, generation)
+            if row is None:
+                return False
+            self._fail(cursor, row, tenant, Publication.from_dict(row["staged"]).version, code, reason)
+        return True
 
     def is_published(self, claim: Claim, generation: int) -> bool:
         """Whether a publish whose outcome is unknown went through."""
@@ -179,10 +214,7 @@ class DocumentStore:
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
         """Not searchable, and why; an older generation disappears, because the object is no longer that."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            before = _counted(_locked(cursor, claim))
-            cursor.execute(_SQL["fail"], _fence(claim) | _version(version) | {"code": code, "reason": reason})
-            self._recount(cursor, before, None)
-            cursor.execute(_SQL["bump_epoch"], {"tenant": claim.tenant_id})
+            self._fail(cursor, _locked(cursor, claim), claim.tenant_id, version, code, reason)
 
     def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> None:
         """Invisible when this returns; whoever works on the document loses it."""
@@ -193,15 +225,44 @@ class DocumentStore:
             cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
 
     def clean(self, tenant: UUID, document: UUID, keep: int | None) -> int:
-        """How many chunks of generations other than keep were removed for good."""
+        """How many chunks were removed for good: of generations before keep, or all that a document had which is gone."""
         with self._database.transaction(tenant) as cursor:
-            return self._remove(cursor, document, keep)
+            return self._remove(cursor, document, below=keep)
 
     def close(self) -> None:
         self._database.close()
 
-    def _remove(self, cursor: Cursor[DictRow], document: UUID, keep: int | None) -> int:
-        row = cursor.execute(_SQL["remove_chunks"], {"id": document, "keep": keep}).fetchone()
+    def _publish(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, publication: Publication) -> None:
+        """row is the document's, locked."""
+        values = _publication(row, publication)
+        self._check_complete(cursor, values)
+        cursor.execute(_SQL["publish"], values)
+        self._recount(cursor, _counted(row), _Counted(publication.collection, publication.chunks))
+        cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
+
+    def _fail(
+        self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, version: Version, code: str, reason: str
+    ) -> None:
+        cursor.execute(_SQL["fail"], _fence(row) | _version(version) | {"code": code, "reason": reason})
+        self._recount(cursor, _counted(row), None)
+        cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
+
+    def _taken(self, cursor: Cursor[DictRow], document: UUID, generation: int) -> DictRow | None:
+        """The document's row, locked, when we are the one to end its wait.
+
+        Not fenced by attempt: an event that was looked at meanwhile and came to nothing changes it, but a new
+        generation, a delete or a failure takes the waiting row away.
+        """
+        values = {"id": document, "generation": generation}
+        row = cursor.execute(_SQL["lock_any"], values).fetchone()
+        taken = cursor.execute(_SQL["take_waiting"], values).fetchone()
+        return row if taken else None
+
+    def _remove(
+        self, cursor: Cursor[DictRow], document: UUID, below: int | None, spare: int | None = None
+    ) -> int:
+        values = {"id": document, "below": below, "spare": spare}
+        row = cursor.execute(_SQL["remove_chunks"], values).fetchone()
         return int(row["removed"]) if row else 0
 
     def _collection(self, cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
@@ -214,7 +275,7 @@ class DocumentStore:
     def _check_complete(self, cursor: Cursor[DictRow], values: dict[str, Any]) -> None:
         row = cursor.execute(self._vectors("count_generation"), values).fetchone()
         if row is None or not row["chunks"] == row["vectors"] == values["chunks"]:
-            raise RagzeroError(
+            raise Conflict(
                 f"generation {values['generation']} is incomplete: {row} of {values['chunks']} chunks"
             )
 
@@ -255,8 +316,10 @@ def _counted(row: DictRow | None) -> _Counted | None:
     return _Counted(row["collection_id"], row["chunks"])
 
 
-def _fence(claim: Claim) -> dict[str, Any]:
-    return {"id": claim.id, "attempt": claim.attempt}
+def _fence(claim: Claim | DictRow) -> dict[str, Any]:
+    if isinstance(claim, Claim):
+        return {"id": claim.id, "attempt": claim.attempt}
+    return {"id": claim["id"], "attempt": claim["attempt"]}
 
 
 def _version(version: Version) -> dict[str, Any]:
@@ -272,7 +335,7 @@ def _version(version: Version) -> dict[str, Any]:
     }
 
 
-def _publication(claim: Claim, publication: Publication) -> dict[str, Any]:
+def _publication(claim: Claim | DictRow, publication: Publication) -> dict[str, Any]:
     return (
         _fence(claim)
         | _version(publication.version)

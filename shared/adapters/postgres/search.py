@@ -116,7 +116,12 @@ class Searcher:
         row = await (
             await cursor.execute(
                 _SQL["scope"],
-                {"tenant": tenant, "collection": collection, "question": question, "rare": self._options.rare},
+                {
+                    "tenant": tenant,
+                    "collection": collection,
+                    "question": question,
+                    "rare": self._options.rare,
+                },
             )
         ).fetchone()
         if row is None:

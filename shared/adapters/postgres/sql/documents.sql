@@ -52,11 +52,49 @@ returning id, tenant_id, collection_id, bucket, key, status, etag, version_id, c
           generation, published_generation, attempt
 
 -- name: begin_generation
+-- An older generation need not be embedded any more; whatever job works on it finds its slices gone.
+with begun as (
+    update documents
+    set generation = generation + 1, status = 'processing', staged = null, updated_at = now(),
+        timeline = timeline_with(timeline, 'processing', null)
+    where id = %(id)s and attempt = %(attempt)s
+    returning id, generation
+), moot as (
+    delete from embed_waiting where document_id in (select id from begun)
+)
+select generation from begun
+
+-- name: hand_over
+-- From here on the embedding job owns what is left to do. The event's effect is durable, so its work is done.
+with waiting as (
+    insert into embed_waiting (document_id, tenant_id, generation)
+    values (%(id)s, %(tenant)s, %(generation)s)
+)
 update documents
-set generation = generation + 1, status = 'processing', updated_at = now(),
-    timeline = timeline_with(timeline, 'processing', null)
+set staged = %(staged)s, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
+    lease_until = null, updated_at = now(),
+    timeline = timeline_with(timeline, 'processing',
+                             format('waiting for the embedding job: %%s chunks', %(missing)s::int))
 where id = %(id)s and attempt = %(attempt)s
-returning generation
+
+-- name: slice_work
+insert into embed_work (tenant_id, document_id, generation, first_ordinal, last_ordinal, chunks)
+select %(tenant)s, %(id)s, %(generation)s, min(ordinal), max(ordinal), count(*)
+from (
+    select c.ordinal, (row_number() over (order by c.ordinal) - 1) / %(slice)s as slice
+    from chunks c
+    where c.document_id = %(id)s and c.generation = %(generation)s
+      and not exists (select from {vectors} v where v.chunk_id = c.id)
+) as missing
+group by slice
+order by slice
+
+-- name: backlog
+select coalesce(sum(chunks), 0)::bigint as chunks from embed_work where tenant_id = %(tenant)s
+
+-- name: take_waiting
+-- Who deletes the row publishes, or gives up: two jobs that finish one document at once do it once.
+delete from embed_waiting where document_id = %(id)s and generation = %(generation)s returning 1 as taken
 
 -- name: extend
 update documents set lease_until = now() + make_interval(secs => %(lease)s)
@@ -68,17 +106,19 @@ update documents set lease_until = null where id = %(id)s and attempt = %(attemp
 
 -- name: touch
 -- The bytes are what is published already; only the envelope changed.
+with moot as (delete from embed_waiting where document_id = %(id)s)
 update documents
 set etag = %(etag)s, version_id = %(version_id)s, metadata = %(metadata)s, bytes = %(bytes)s,
     done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
-    lease_until = null, status = 'searchable', reason_code = null, reason = null, updated_at = now(),
+    lease_until = null, status = 'searchable', reason_code = null, reason = null, staged = null, updated_at = now(),
     timeline = timeline_with(timeline, 'searchable', 'same content')
 where id = %(id)s and attempt = %(attempt)s
 
 -- name: settle
 -- Nothing to do for this event: the very version it speaks of was worked on before.
+with moot as (delete from embed_waiting where document_id = %(id)s)
 update documents
-set done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')), lease_until = null,
+set staged = null, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')), lease_until = null,
     status = case when published_generation is null then 'failed' else 'searchable' end,
     timeline = case when status in ('failed', 'searchable') then timeline
                else timeline_with(timeline, case when published_generation is null then 'failed' else 'searchable' end,
@@ -86,45 +126,56 @@ set done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')), lea
 where id = %(id)s and attempt = %(attempt)s
 
 -- name: lock_document
-select id, published_generation, chunks, collection_id from documents
+select id, attempt, published_generation, chunks, collection_id from documents
 where id = %(id)s and attempt = %(attempt)s
 for update
 
 -- name: lock_any
-select id, published_generation, chunks, collection_id from documents where id = %(id)s for update
+select id, attempt, published_generation, chunks, collection_id, staged from documents where id = %(id)s for update
 
 -- name: store_chunks
 -- One statement stores a slice of a generation with its lexemes and their weights.
-insert into chunks (tenant_id, collection_id, document_id, generation, ordinal, text, page, headings,
-                    start_char, end_char, text_hash, terms, weights)
-select %(tenant)s, %(collection)s, %(id)s, %(generation)s, new.ordinal, new.text, new.page,
-       array(select jsonb_array_elements_text(new.headings)), new.start_char, new.end_char, new.text_hash,
-       term_vector(%(collection)s, words.words), weight_vector(words.words)
-from unnest(%(ordinals)s::int[], %(texts)s::text[], %(pages)s::int[], %(headings)s::jsonb[],
-            %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[], %(embedded)s::text[])
-     as new (ordinal, text, page, headings, start_char, end_char, text_hash, embedded),
-     lateral (select to_tsvector(%(language)s::regconfig, new.embedded) as words offset 0) as words
+with analysed as materialized (
+    select new.*, to_tsvector(%(language)s::regconfig, new.embedded) as words
+    from unnest(%(ordinals)s::int[], %(texts)s::text[], %(pages)s::int[], %(headings)s::jsonb[],
+                %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[], %(embedded)s::text[])
+         as new (ordinal, text, page, headings, start_char, end_char, text_hash, embedded)
+), stored as (
+    insert into chunks (tenant_id, collection_id, document_id, generation, ordinal, text, page, headings,
+                        start_char, end_char, text_hash, weights)
+    select %(tenant)s, %(collection)s, %(id)s, %(generation)s, ordinal, text, page,
+           array(select jsonb_array_elements_text(headings)), start_char, end_char, text_hash, weight_vector(words)
+    from analysed
+    returning id, ordinal
+)
+insert into chunk_terms (chunk_id, tenant_id, terms)
+select stored.id, %(tenant)s, term_vector(%(collection)s, analysed.words) from stored join analysed using (ordinal)
 
 -- name: count_lexemes
 -- Sorted, so that two documents stored at once never wait for each other in a circle.
 insert into lexemes as l (collection_id, lexeme, tenant_id, chunks)
 select %(collection)s, lexeme, %(tenant)s, count(*)
 from (
-    select substr(unnest(tsvector_to_array(terms)), length(%(collection)s::text) + 2) as lexeme
-    from chunks where document_id = %(id)s and generation = %(generation)s
+    select substr(unnest(tsvector_to_array(t.terms)), length(%(collection)s::text) + 2) as lexeme
+    from chunks c join chunk_terms t on t.chunk_id = c.id
+    where c.document_id = %(id)s and c.generation = %(generation)s
 ) as found
 group by lexeme
 order by lexeme collate "C"
 on conflict (collection_id, lexeme) do update set chunks = l.chunks + excluded.chunks
 
 -- name: remove_chunks
--- Physical removal of every generation but one, with the lexeme counts that go with it; sorted locks again.
+-- Physical removal of generations before one (but for the one to spare), or of all that a document had which is gone,
+-- with the lexeme counts that go with it; sorted locks again. A newer generation may be in the making: it stays.
 with gone as (
-    delete from chunks where document_id = %(id)s and generation <> coalesce(%(keep)s::int, -1)
-    returning collection_id, terms
+    delete from chunks
+    where document_id = %(id)s and generation <> coalesce(%(spare)s::int, -1)
+      and case when %(below)s::int is not null then generation < %(below)s::int
+               else exists (select from documents d where d.id = %(id)s and d.status in ('deleted', 'failed')) end
+    returning id, collection_id
 ), counted as (
-    select collection_id, substr(lexeme, length(collection_id::text) + 2) as lexeme, count(*) as chunks
-    from gone, unnest(tsvector_to_array(terms)) as lexeme
+    select gone.collection_id, substr(lexeme, length(gone.collection_id::text) + 2) as lexeme, count(*) as chunks
+    from gone join chunk_terms t on t.chunk_id = gone.id, unnest(tsvector_to_array(t.terms)) as lexeme
     group by 1, 2
 ), locked as (
     select l.collection_id, l.lexeme, counted.chunks
@@ -139,7 +190,7 @@ select count(*) as removed from gone
 
 -- name: publish
 update documents
-set published_generation = %(generation)s, status = 'searchable', reason_code = null, reason = null,
+set published_generation = %(generation)s, status = 'searchable', reason_code = null, reason = null, staged = null,
     etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
     media_type = %(media_type)s, bytes = %(bytes)s, pages = %(pages)s, flags = %(flags)s, metadata = %(metadata)s,
     collection_id = %(collection)s, chunks = %(chunks)s,
@@ -149,8 +200,9 @@ set published_generation = %(generation)s, status = 'searchable', reason_code = 
 where id = %(id)s and attempt = %(attempt)s and generation = %(generation)s
 
 -- name: fail
+with moot as (delete from embed_waiting where document_id = %(id)s)
 update documents
-set published_generation = null, status = 'failed', reason_code = %(code)s, reason = %(reason)s,
+set published_generation = null, status = 'failed', staged = null, reason_code = %(code)s, reason = %(reason)s,
     etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
     bytes = %(bytes)s, metadata = %(metadata)s, chunks = 0, pages = null, media_type = %(media_type)s,
     done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
@@ -159,9 +211,10 @@ set published_generation = null, status = 'failed', reason_code = %(code)s, reas
 where id = %(id)s and attempt = %(attempt)s
 
 -- name: tombstone
--- Invisible from here on; a worker that still holds the document is fenced off.
+-- Invisible from here on; a worker that still holds the document is fenced off, a job that embeds it too.
+with moot as (delete from embed_waiting where document_id = %(id)s)
 update documents
-set published_generation = null, status = 'deleted', reason_code = null, reason = null, chunks = 0,
+set published_generation = null, status = 'deleted', staged = null, reason_code = null, reason = null, chunks = 0,
     content_hash = null, etag = null, version_id = null, metadata = '{}',
     done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
     attempt = attempt + 1, lease_until = null, updated_at = now(),
