@@ -121,6 +121,9 @@ class IngestService:
         self._embedding_job = embedding_job
         self._limits = limits
         self._options = options
+        self._tenants: set[UUID] = (
+            set()
+        )  # seen to exist; a row of one that is gone is refused by its foreign key
         self._backlog: dict[UUID, int] = {}
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
@@ -181,8 +184,9 @@ class IngestService:
                 f"the event is about the bucket {hint.bucket[:80]!r}, not {self._bucket.name!r}"
             )
         tenant = tenant_of(hint.key, self._default_tenant)
-        if not self._store.tenant_exists(tenant):
+        if tenant not in self._tenants and not self._store.tenant_exists(tenant):
             raise InvalidInput(f"no tenant {tenant} owns the key {hint.key[:200]!r}")
+        self._tenants.add(tenant)
         return tenant
 
     def _look(self, claim: Claim, hint: Hint, messages: set[str]) -> _Staged | None:
@@ -329,9 +333,17 @@ class IngestService:
             self._give_up(staged)
             return False
         checkpoint("published")
-        self._store.clean(claim.tenant_id, claim.id, keep=publication.generation)
         _log.info("document_published", document=str(claim.id), chunks=publication.chunks)
+        if claim.generation > 0:
+            self._clean(claim, publication.generation)
         return True
+
+    def _clean(self, claim: Claim, keep: int) -> None:
+        """Older generations are invisible already; what is left of them now goes with the next one."""
+        try:
+            self._store.clean(claim.tenant_id, claim.id, keep=keep)
+        except RagzeroError as error:
+            _log.warning("left_to_clean", document=str(claim.id), reason=str(error))
 
     def _publish(self, claim: Claim, publication: Publication) -> None:
         try:

@@ -29,7 +29,7 @@ _OPEN = re.compile(
 _WHOLE = re.compile(r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])?|\[[^\]]*\](?:\([^)]*\))?|<[^>]*>")
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]{3,})[\"”»]")
 _WORD = re.compile(r"\w{3,}")
-_HELD_AT_MOST = 2_000
+_HELD_AT_MOST = 200
 _CLAIM_AT_MOST = 1_500
 # A sentence that shares fewer of its words with the passage it cites is not taken from it.
 _LEAST_SHARED = 0.2

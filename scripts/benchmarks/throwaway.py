@@ -46,7 +46,7 @@ def wait_until_searchable(api: httpx.Client, count: int, patience_s: float) -> N
             return
         if failed := _any(api, "failed"):
             raise SystemExit(f"{failed[0]['uri']} failed: {failed[0]['reason']}")
-        time.sleep(0.1)
+        time.sleep(0.3 if count > 100 else 0.02)
     raise SystemExit(f"not all of {count} documents were searchable after {patience_s} s")
 
 

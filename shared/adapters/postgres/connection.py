@@ -6,6 +6,7 @@ shared.core.errors here, once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -35,6 +36,7 @@ _HALFVEC = "select oid, typarray from pg_type where typname = 'halfvec'"
 
 # The type's number is the same for every connection to one database; looking it up once saves a round trip each.
 _halfvec: dict[str, TypeInfo] = {}
+_TRUSTED_S = 1.0
 
 
 def _halfvec_info(row: DictRow | None) -> TypeInfo:
@@ -71,11 +73,18 @@ class Database:
         self._url = url
         self._connect_timeout = connect_timeout
         self._connection: Connection[DictRow] | None = None
+        self._used_at = 0.0
+        self._busy = False
 
     @contextmanager
     def transaction(self, tenant: UUID | None) -> Iterator[Cursor[DictRow]]:
-        """A transaction that sees tenant's rows only. Raises OutcomeUnknown when the connection breaks at COMMIT."""
-        committing = False
+        """A transaction that sees tenant's rows only. Raises OutcomeUnknown when the connection breaks at COMMIT.
+
+        Never inside another one: there is one connection, and the inner one's tenant would be the outer one's.
+        """
+        if self._busy:
+            raise RuntimeError("a transaction is open on this connection already")
+        self._busy, committing = True, False
         connection: Connection[DictRow] | None = None
         try:
             connection = self._alive()
@@ -87,6 +96,8 @@ class Database:
             if connection is not None and connection.broken:
                 self.close()
             raise translate(error, committing=committing) from error
+        finally:
+            self._busy, self._used_at = False, time.monotonic()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -95,8 +106,8 @@ class Database:
         self._connection = None
 
     def _alive(self) -> Connection[DictRow]:
-        """The connection, after one cheap question: it may have died while the process was frozen."""
-        if self._connection is not None:
+        """The connection; after a while unused it is asked first, for it may have died while the process was frozen."""
+        if self._connection is not None and time.monotonic() - self._used_at > _TRUSTED_S:
             try:
                 self._connection.execute("")
             except psycopg.OperationalError:
