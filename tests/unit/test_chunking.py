@@ -1,7 +1,5 @@
 """Chunks are exact slices of the document, none too long, nothing lost; sentences end where a reader ends them."""
 
-
-
 from __future__ import annotations
 
 import random
