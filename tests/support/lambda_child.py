@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -27,7 +28,8 @@ def checkpoint_hook(call: dict[str, Any]) -> Callable[[str], None]:
         if name == call["kill_at"]:
             os.kill(os.getpid(), signal.SIGKILL)
         if name == call["pause_at"]:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # to this very thread: another one would be stopped first, and this one run on meanwhile
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
     return hook
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import psycopg
 from pgvector.psycopg.halfvec import register_halfvec_info
@@ -73,7 +74,6 @@ class Database:
         self._url = url
         self._connect_timeout = connect_timeout
         self._connection: Connection[DictRow] | None = None
-        self._used_at = 0.0
         self._busy = False
 
     @contextmanager
@@ -85,19 +85,16 @@ class Database:
         if self._busy:
             raise RuntimeError("a transaction is open on this connection already")
         self._busy, committing = True, False
-        connection: Connection[DictRow] | None = None
         try:
-            connection = self._alive()
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute(_LOCAL, ["app.tenant_id", str(tenant or "")])
-                yield cursor
+            with ExitStack() as stack:
+                yield self._begun(stack, tenant)
                 committing = True
         except psycopg.Error as error:
-            if connection is not None and connection.broken:
+            if self._connection is not None and self._connection.broken:
                 self.close()
             raise translate(error, committing=committing) from error
         finally:
-            self._busy, self._used_at = False, time.monotonic()
+            self._busy = False
 
     def close(self) -> None:
         if self._connection is not None:
@@ -105,16 +102,25 @@ class Database:
                 self._connection.close()
         self._connection = None
 
-    def _alive(self) -> Connection[DictRow]:
-        """The connection; after a while unused it is asked first, for it may have died while the process was frozen."""
-        if self._connection is not None and time.monotonic() - self._used_at > _TRUSTED_S:
+    def _begun(self, stack: ExitStack, tenant: UUID | None) -> Cursor[DictRow]:
+        """A cursor in a new transaction. A connection that died while nobody used it is replaced: nothing was lost."""
+        if self._connection is not None:
             try:
-                self._connection.execute("")
+                return self._begin(stack, self._connection, tenant)
             except psycopg.OperationalError:
                 self.close()
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
+        self._connection = self._connect()
+        return self._begin(stack, self._connection, tenant)
+
+    def _begin(
+        self, stack: ExitStack, connection: Connection[DictRow], tenant: UUID | None
+    ) -> Cursor[DictRow]:
+        with ExitStack() as begun:
+            begun.enter_context(connection.transaction())
+            cursor = begun.enter_context(connection.cursor())
+            cursor.execute(_LOCAL, ["app.tenant_id", str(tenant or "")])
+            stack.push(begun.pop_all())
+        return cursor
 
     def _connect(self) -> Connection[DictRow]:
         connection = Connection.connect(self._url, connect_timeout=self._connect_timeout, **_OPTIONS)
@@ -129,6 +135,7 @@ class AsyncDatabase:
 
     def __init__(self, url: str, *, max_connections: int, connect_timeout: int = 5) -> None:
         self._url = url
+        self._used_at: WeakKeyDictionary[AsyncConnection[DictRow], float] = WeakKeyDictionary()
         self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
             connection_class=AsyncConnection[DictRow],
@@ -139,6 +146,7 @@ class AsyncDatabase:
             timeout=connect_timeout,
             reconnect_timeout=0,
             configure=self._configure,
+            check=self._check,
             open=False,
         )
 
@@ -174,6 +182,13 @@ class AsyncDatabase:
         for name, value in local.items():
             await connection.execute(_LOCAL, [name, value])
         return await stack.enter_async_context(connection.cursor(binary=True))
+
+    async def _check(self, connection: AsyncConnection[DictRow]) -> None:
+        """Asks a connection that lay idle whether it lives, by the wall clock: others stop while we are frozen."""
+        idle = abs(time.time() - self._used_at.get(connection, 0.0))
+        self._used_at[connection] = time.time()
+        if idle > _TRUSTED_S:
+            await AsyncConnectionPool.check_connection(connection)
 
     async def check(self) -> None:
         """Raises Unavailable when the database does not answer."""
