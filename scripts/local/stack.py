@@ -176,6 +176,8 @@ class Stack:
         self.functions = [*generator, self._api(generator), self._ingest(intake, embed), *embed]
         for function in self.functions:
             _started(function)
+        if self.api.port != Api.preferred_port:
+            self._say(f"port {Api.preferred_port} is taken: the API listens on {self.api.port}")
         self._write_env()
 
     def stop(self) -> None:
