@@ -126,12 +126,14 @@ async def test_a_killed_engine_is_noticed_reported_and_ends_streams(
     generator: Generator, server: Server
 ) -> None:
     """Last in this file: nothing works after it. kill -9 of the process that computes, in mid-stream."""
-    streaming = asyncio.create_task(ask(generator, "bar", max_tokens=LONG))
-    await asyncio.to_thread(until, lambda: server.metric(RUNNING) == 1)
+    # so many that a model this small is still writing when it is killed
+    streaming = asyncio.gather(
+        *(ask(generator, f"bar {number}", max_tokens=LONG) for number in range(16)), return_exceptions=True
+    )
+    await asyncio.to_thread(until, lambda: server.metric(RUNNING) >= 8)
     os.kill(server.core_pid(), signal.SIGKILL)
     killed = time.monotonic()
-    with pytest.raises(BadUpstream):
-        await streaming
+    assert any(isinstance(ended, BadUpstream) for ended in await streaming)
     assert time.monotonic() - killed < 2.0
     assert (await asyncio.to_thread(server.next_event))["event"] == "engine_died"
     assert time.monotonic() - killed < 2.0
