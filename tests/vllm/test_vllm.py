@@ -130,7 +130,7 @@ async def test_a_killed_engine_is_noticed_reported_and_ends_streams(
     streaming = asyncio.gather(
         *(ask(generator, f"bar {number}", max_tokens=LONG) for number in range(16)), return_exceptions=True
     )
-    await asyncio.to_thread(until, lambda: server.metric(RUNNING) >= 8)
+    await asyncio.to_thread(until, lambda: server.metric(RUNNING) == 16)
     os.kill(server.core_pid(), signal.SIGKILL)
     killed = time.monotonic()
     assert any(isinstance(ended, BadUpstream) for ended in await streaming)
