@@ -195,8 +195,8 @@ class Server:
         return None if process is None else int(process.pid)
 
     def running(self) -> bool:
-        # Reaps the child too: a zombie would otherwise count as alive.
-        return (self._child is None or self._child.poll() is None) and self.pid is not None
+        # Asking an own child also reaps it: a zombie would otherwise count as alive.
+        return self.pid is not None if self._child is None else self._child.poll() is None
 
     def start(self) -> None:
         """Start the process, after ending one that an earlier run left in this folder. Returns before it is ready."""
