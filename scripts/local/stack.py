@@ -55,11 +55,12 @@ class Secrets:
     @classmethod
     def kept_in(cls, path: Path) -> Secrets:
         if not path.exists():
+            pepper = secrets.token_hex(32)
             made = cls(
                 tenant=str(uuid.uuid4()),
-                pepper=secrets.token_hex(32),
-                api_key=mint("local", secrets.token_bytes(32))[1],
-                admin_key=mint("local", secrets.token_bytes(32))[1],
+                pepper=pepper,
+                api_key=mint("local", secrets.token_bytes(32), pepper)[1],
+                admin_key=mint("local", secrets.token_bytes(32), pepper)[1],
                 passwords={role: secrets.token_hex(16) for role in _ROLES},
             )
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -211,7 +212,7 @@ class Stack:
             ("api", self.secrets.api_key, ["query", "ingest"]),
             ("admin", self.secrets.admin_key, ["query", "ingest", "admin"]),
         ):
-            key = present(text)
+            key = present(text, self.secrets.pepper)
             tenants.ensure_key(tenant, key.id, name, digest(key.secret, self.secrets.pepper), scopes)
         database.close()
 

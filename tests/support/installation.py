@@ -91,7 +91,7 @@ class Installation:
         owner = Database(self.url("ragzero_owner"))
         tenants = TenantStore(owner)
         tenants.ensure_tenant(tenant, str(tenant))
-        key, text = mint("test", secrets.token_bytes(32))
+        key, text = mint("test", secrets.token_bytes(32), PEPPER)
         tenants.ensure_key(tenant, key.id, "test", digest(key.secret, PEPPER), scopes)
         owner.close()
         return text

@@ -10,7 +10,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 
 from functions.query.wiring import Graph
 from shared.core.credentials import Principal, authenticate, present
-from shared.core.errors import Forbidden, Unauthorized
+from shared.core.errors import Unauthorized
 
 _bearer = HTTPBearer(auto_error=False, description="The API key.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The API key.")
@@ -33,22 +33,16 @@ async def principal(
     text = bearer.credentials if bearer else header
     if not text:
         raise Unauthorized
-    presented = present(text)
+    presented = present(text, wired.pepper)
     return authenticate(presented, await wired.catalog.key(presented.id), wired.pepper)
 
 
-def _allowed(who: Principal, scope: str) -> Principal:
-    if scope not in who.scopes and "admin" not in who.scopes:
-        raise Forbidden(f"this API key lacks the scope {scope!r}")
-    return who
-
-
 def _reader(who: Annotated[Principal, Depends(principal)]) -> Principal:
-    return _allowed(who, "query")
+    return who.require("query")
 
 
 def _writer(who: Annotated[Principal, Depends(principal)]) -> Principal:
-    return _allowed(who, "ingest")
+    return who.require("ingest")
 
 
 Reader = Annotated[Principal, Depends(_reader)]
