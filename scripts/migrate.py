@@ -21,6 +21,7 @@ def run(settings: MigrateSettings, model_dir: Path | None) -> list[str]:
         "ragzero_ingest": settings.ingest_password,
         "ragzero_query": settings.query_password,
         "ragzero_embed": settings.embed_password,
+        "ragzero_reindex": settings.reindex_password,
     }
     applied = migrate(url, {role: secret.get_secret_value() for role, secret in passwords.items()})
     done = [f"applied {name}" for name in applied] or ["the schema is current"]

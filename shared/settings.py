@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from shared.core.errors import ConfigurationError
+from shared.core.backlog import Pace
+from shared.core.errors import ConfigurationError, Unavailable
 
+_PREFIX = "RAGZERO_SSM_PREFIX"
+_ORIGIN = r"\*|https?://[^/\s]+"
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _ParameterSource(EnvSettingsSource):
+    """What the environment leaves out, from the SSM parameters <RAGZERO_SSM_PREFIX>/<variable>."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in _parameters(os.environ[_PREFIX]).items()}
+
+
+@cache
+def _parameters(prefix: str) -> Mapping[str, str]:
+    """Decrypted, read once per process: a function that is to see a changed one is started anew."""
+    import boto3  # heavy: loaded when first used
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    path = prefix.rstrip("/")
+    patience = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "max_attempts": 3})
+    try:
+        pages = boto3.client("ssm", config=patience).get_paginator("get_parameters_by_path")
+        found = [one for page in pages.paginate(Path=path, WithDecryption=True) for one in page["Parameters"]]
+    except ClientError as error:
+        raise ConfigurationError(_PREFIX, f"the parameters under {path} are refused: {error}") from error
+    except BotoCoreError as error:
+        raise Unavailable("ssm", f"the parameters under {path} could not be read: {error}") from error
+    return {one["Name"].removeprefix(f"{path}/"): one["Value"] for one in found}
 
 
 class _Base(BaseSettings):
@@ -20,10 +59,34 @@ class _Base(BaseSettings):
     )
 
     log_level: str = Field("INFO", validation_alias="RAGZERO_LOG_LEVEL")
+    metrics: Literal["prometheus", "emf", "off"] | None = Field(None, validation_alias="RAGZERO_METRICS")
+    """EMF lines (CloudWatch) on Lambda and Prometheus text elsewhere, unless said."""
+    otlp_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT", pattern="^https?://"
+    )
+    """Where spans are sent (OTLP/HTTP); without one there are none."""
+    lambda_function: str | None = Field(None, validation_alias="AWS_LAMBDA_FUNCTION_NAME")
+    """Set by Lambda itself."""
+
+    @property
+    def metrics_form(self) -> Literal["prometheus", "emf", "off"]:
+        return self.metrics or ("emf" if self.lambda_function else "prometheus")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        stored = (_ParameterSource(settings_cls),) if os.environ.get(_PREFIX) else ()
+        return (init_settings, env_settings, *stored, dotenv_settings, file_secret_settings)
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Argument > environment > default. Raises ConfigurationError naming the variable."""
+        """Argument > environment > SSM parameter > default. Raises ConfigurationError naming the variable."""
         try:
             return cls(**overrides)
         except ValidationError as error:
@@ -49,11 +112,35 @@ class _Index(_Base):
     encoder_threads: int | None = Field(None, ge=1, le=64, validation_alias="RAGZERO_ENCODER_THREADS")
 
 
-class IngestSettings(_Bucket, _Index):
-    max_object_bytes: int = Field(100 * 2**20, ge=1, validation_alias="RAGZERO_MAX_OBJECT_BYTES")
-    lease_seconds: int = Field(120, ge=5, le=3600, validation_alias="RAGZERO_LEASE_SECONDS")
-    cpu_lane_chunks: int = Field(64, ge=0, validation_alias="RAGZERO_CPU_LANE_CHUNKS")
-    """Documents that lack more vectors than this wait for the embedding job."""
+class _Cache(_Base):
+    """Redis, over its own protocol or over REST; without it nothing is cached."""
+
+    redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+    redis_rest_url: str | None = Field(None, validation_alias="UPSTASH_REDIS_REST_URL")
+    redis_rest_token: SecretStr | None = Field(None, validation_alias="UPSTASH_REDIS_REST_TOKEN")
+    epoch_lease_seconds: int = Field(900, ge=1, le=86_400, validation_alias="RAGZERO_EPOCH_LEASE_SECONDS")
+    """How long caches believe what they know of a tenant, should nobody be able to tell them; alike in all functions."""
+
+    @model_validator(mode="after")
+    def _one_redis(self) -> Self:
+        if self.redis_url is not None:
+            if self.redis_rest_url is not None:
+                raise ConfigurationError(
+                    "REDIS_URL", "expected either this or UPSTASH_REDIS_REST_URL, not both"
+                )
+            if not self.redis_url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+                raise ConfigurationError("REDIS_URL", "expected redis://, rediss:// or unix://")
+        if self.redis_rest_url is not None:
+            if not self.redis_rest_url.startswith(("https://", "http://")):
+                problem = "expected an address that begins with https://"
+                raise ConfigurationError("UPSTASH_REDIS_REST_URL", problem)
+            if self.redis_rest_token is None:
+                problem = "is missing; UPSTASH_REDIS_REST_URL needs it"
+                raise ConfigurationError("UPSTASH_REDIS_REST_TOKEN", problem)
+        return self
+
+
+class _Knock(_Base):
     embed_url: str | None = Field(None, validation_alias="RAGZERO_EMBED_URL")
     """Where the embedding job is woken; without one the CPU lane takes documents of any size."""
     embed_key: SecretStr | None = Field(None, validation_alias="RAGZERO_EMBED_KEY", min_length=16)
@@ -61,7 +148,7 @@ class IngestSettings(_Bucket, _Index):
     modal_secret: SecretStr | None = Field(None, validation_alias="RAGZERO_MODAL_SECRET")
     """The proxy token that Modal asks for besides our key."""
     embed_chunks_per_second: float = Field(500, gt=0, validation_alias="RAGZERO_EMBED_CHUNKS_PER_SECOND")
-    """What one container does; scripts/bench embed measures it."""
+    """What one container does. The default is an assumption until scripts/bench embed has measured your GPU."""
     embed_goal_seconds: float = Field(120, gt=0, validation_alias="RAGZERO_EMBED_GOAL_SECONDS")
     """As many containers are woken as clear the backlog in this time, up to the next setting."""
     embed_max_containers: int = Field(4, ge=1, le=100, validation_alias="RAGZERO_EMBED_MAX_CONTAINERS")
@@ -75,13 +162,52 @@ class IngestSettings(_Bucket, _Index):
                 raise ConfigurationError("RAGZERO_EMBED_KEY", "is missing; RAGZERO_EMBED_URL needs it")
         return self
 
+    @property
+    def pace(self) -> Pace:
+        return Pace(self.embed_chunks_per_second, self.embed_goal_seconds, self.embed_max_containers)
 
-class QuerySettings(_Bucket, _Index):
+    @property
+    def proxy_token(self) -> tuple[str, ...]:
+        """(key, secret), each empty where there is none."""
+        return tuple(part.get_secret_value() if part else "" for part in (self.modal_key, self.modal_secret))
+
+
+class IngestSettings(_Bucket, _Index, _Cache, _Knock):
+    max_object_bytes: int = Field(100 * 2**20, ge=1, validation_alias="RAGZERO_MAX_OBJECT_BYTES")
+    lease_seconds: int = Field(120, ge=5, le=3600, validation_alias="RAGZERO_LEASE_SECONDS")
+    cpu_lane_chunks: int = Field(64, ge=0, validation_alias="RAGZERO_CPU_LANE_CHUNKS")
+    """Documents that lack more vectors than this wait for the embedding job."""
+
+
+class ReindexSettings(_Bucket, _Cache, _Knock):
+    database_url: SecretStr = Field(validation_alias="DATABASE_URL")
+    queue_url: str = Field(validation_alias="RAGZERO_QUEUE_URL", min_length=1)
+    """The queue that ingest is fed from."""
+    lease_seconds: int = Field(60, ge=5, le=3600, validation_alias="RAGZERO_SWEEP_LEASE_SECONDS")
+    grace_seconds: int = Field(120, ge=0, validation_alias="RAGZERO_SWEEP_GRACE_SECONDS")
+    """What changed less long ago may have its event on the way, and is left to the next sweep."""
+    patience_seconds: int = Field(3600, ge=0, validation_alias="RAGZERO_SWEEP_PATIENCE_SECONDS")
+    """After this time a hint that changed nothing is sent again."""
+    knock_seconds: int = Field(60, ge=0, validation_alias="RAGZERO_SWEEP_KNOCK_SECONDS")
+    """Work that waits longer than this while nobody is at it wakes the embedding job."""
+    max_deletes: int = Field(50, ge=0, validation_alias="RAGZERO_SWEEP_MAX_DELETES")
+    max_delete_share: float = Field(0.2, ge=0, le=1, validation_alias="RAGZERO_SWEEP_MAX_DELETE_SHARE")
+    """A sweep that misses more documents of a tenant than both of these asks before it deletes any."""
+    max_queued: int = Field(10_000, ge=1, validation_alias="RAGZERO_SWEEP_MAX_QUEUED")
+    """While more messages than this wait for ingest, the sweep waits with them."""
+
+
+class QuerySettings(_Bucket, _Index, _Cache):
     pepper: SecretStr = Field(validation_alias="RAGZERO_KEY_PEPPER", min_length=16)
+    environment: str = Field("local", validation_alias="RAGZERO_ENVIRONMENT", pattern="^[a-z0-9-]{1,20}$")
+    """Stands in the keys made here: rz_<environment>_..."""
     max_connections: int = Field(8, ge=1, le=100, validation_alias="RAGZERO_DATABASE_CONNECTIONS")
     exact_below: int = Field(10_000, ge=0, validation_alias="RAGZERO_EXACT_BELOW")
     """Up to this many chunks in scope are scanned exactly; above, the HNSW index is used."""
     max_upload_bytes: int = Field(100 * 2**20, ge=1, validation_alias="RAGZERO_MAX_UPLOAD_BYTES")
+    queue_url: str | None = Field(None, validation_alias="RAGZERO_QUEUE_URL")
+    dead_letter_url: str | None = Field(None, validation_alias="RAGZERO_DEAD_LETTER_URL")
+    """The queues that ingest is fed from and gives up to; without them nothing can be requeued from here."""
     generator_url: str | None = Field(None, validation_alias="RAGZERO_GENERATOR_URL")
     """An OpenAI-compatible server; without one, answers are quotes."""
     generator_api_key: SecretStr | None = Field(None, validation_alias="RAGZERO_GENERATOR_API_KEY")
@@ -104,6 +230,38 @@ class QuerySettings(_Bucket, _Index):
     fallback_url: str | None = Field(None, validation_alias="RAGZERO_FALLBACK_URL")
     fallback_api_key: SecretStr | None = Field(None, validation_alias="RAGZERO_FALLBACK_API_KEY")
     fallback_model: str | None = Field(None, validation_alias="RAGZERO_FALLBACK_MODEL")
+    cache_seconds: int = Field(86_400, ge=1, le=30 * 86_400, validation_alias="RAGZERO_CACHE_SECONDS")
+    """How long an answer may be given again while no document of its tenant changes."""
+    semantic_similarity: float | None = Field(
+        None, ge=0.5, le=1.01, validation_alias="RAGZERO_SEMANTIC_SIMILARITY"
+    )
+    """The cosine from which on a question may be taken for one that was answered; above 1: never. Unless said, what was
+    measured for the space's model (scripts/bench likeness), and never for a model nobody measured."""
+    key_rate: float = Field(100, gt=0, validation_alias="RAGZERO_KEY_RATE")
+    key_burst: int = Field(200, ge=1, validation_alias="RAGZERO_KEY_BURST")
+    tenant_rate: float = Field(500, gt=0, validation_alias="RAGZERO_TENANT_RATE")
+    tenant_burst: int = Field(1_000, ge=1, validation_alias="RAGZERO_TENANT_BURST")
+    """Requests per second, and how many at once on top of that, of keys and tenants without limits of their own."""
+    tenant_streams: int = Field(100, ge=1, validation_alias="RAGZERO_TENANT_STREAMS")
+    """Answers that may be streamed to a tenant at a time."""
+    spend_grace_seconds: float = Field(60, ge=0, validation_alias="RAGZERO_SPEND_GRACE_SECONDS")
+    """For so long after Redis went away a tenant with a budget still has its answers written by a model."""
+    price_question: float = Field(0.00001, ge=0, validation_alias="RAGZERO_PRICE_QUESTION")
+    """USD; what a question takes besides a model, as far as budgets go."""
+    request_seconds: float = Field(28, gt=0, validation_alias="RAGZERO_REQUEST_SECONDS")
+    """What a request may take, streams excepted: we answer before a gateway gives up, which it does after 29 or 30 s."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias="RAGZERO_CORS_ORIGINS")
+    """Web origins, separated by commas, whose pages may use the API with a key of their own."""
+    base_path: str = Field("/", validation_alias="RAGZERO_BASE_PATH", pattern="^/")
+    """What API Gateway puts before our paths: /<stage> of an HTTP API, or the base path of a custom domain."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        origins = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if isinstance(origins, list | tuple) and not all(re.fullmatch(_ORIGIN, str(one)) for one in origins):
+            raise ValueError(f"expected origins such as https://app.example.org, got {value!r}")
+        return origins
 
     @model_validator(mode="after")
     def _urls_need_models(self) -> Self:
@@ -112,6 +270,16 @@ class QuerySettings(_Bucket, _Index):
                 variable = f"RAGZERO_{prefix.upper()}"
                 raise ConfigurationError(f"{variable}_MODEL", f"is missing; {variable}_URL needs it")
         return self
+
+
+class ServeSettings(_Base):
+    """How the query function listens: under the Lambda Web Adapter, or as a server of its own."""
+
+    host: str = Field("127.0.0.1", validation_alias="RAGZERO_HOST")
+    port: Port = Field(8080, validation_alias=AliasChoices("AWS_LWA_PORT", "PORT"))
+    invoke_mode: str | None = Field(None, validation_alias="AWS_LWA_INVOKE_MODE")
+    drain_seconds: float = Field(20, ge=0, validation_alias="RAGZERO_DRAIN_SECONDS")
+    """How long requests may go on after SIGTERM."""
 
 
 class EmbedModelSettings(_Base):
@@ -134,7 +302,7 @@ class EmbedModelSettings(_Base):
         return self
 
 
-class EmbedSettings(_Base):
+class EmbedSettings(_Cache):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     claim_chunks: int = Field(4096, ge=1, le=65_536, validation_alias="RAGZERO_EMBED_CLAIM_CHUNKS")
     """The most that is taken, and held in memory, at a time; fewer where the encoder is slow."""
@@ -232,3 +400,4 @@ class MigrateSettings(_Base):
     ingest_password: SecretStr = Field(validation_alias="RAGZERO_INGEST_PASSWORD")
     query_password: SecretStr = Field(validation_alias="RAGZERO_QUERY_PASSWORD")
     embed_password: SecretStr = Field(validation_alias="RAGZERO_EMBED_PASSWORD")
+    reindex_password: SecretStr = Field(validation_alias="RAGZERO_REINDEX_PASSWORD")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
 
 from shared.core.errors import (
     Busy,
@@ -49,6 +50,7 @@ class Store(Protocol):
     def publish(self, waiting: Waiting) -> bool: ...
     def fail(self, waiting: Waiting, code: str, reason: str) -> bool: ...
     def clean(self, waiting: Waiting) -> int: ...
+    def drain_outbox(self, tenant: UUID) -> None: ...
     def close(self) -> None: ...
 
 
@@ -181,6 +183,7 @@ class _Run:
         self._ends = ends
         self._claim_chunks = limits.first_claim_chunks
         self._held: dict[int, EmbedSlice] = {}
+        self._touched: set[UUID] = set()
 
     def work(self) -> None:
         try:
@@ -317,6 +320,7 @@ class _Run:
             last = error or "the job ended while it had this document in hand"
             self._fail(waiting, f"embedding failed {self._limits.max_attempts} times; the last time: {last}")
         self._publish_embedded()
+        self._drain()
 
     def _publish_embedded(self) -> None:
         for waiting in self._writing.embedded():
@@ -330,13 +334,24 @@ class _Run:
                 continue
             checkpoint("published")
             self._report.published += published
+            self._touched.add(waiting.tenant_id)
             self._clean(waiting)
             _log.info("document_published", document=str(waiting.document_id), generation=waiting.generation)
 
     def _fail(self, waiting: Waiting, reason: str) -> None:
         self._report.failed += self._writing.fail(waiting, "embedding_failed", reason)
+        self._touched.add(waiting.tenant_id)
         self._clean(waiting)
         _log.warning("document_failed", document=str(waiting.document_id), reason=reason)
+
+    def _drain(self) -> None:
+        """Caches that could not be told of a change before may hear of it now."""
+        touched, self._touched = self._touched, set()
+        for tenant in touched:
+            try:
+                self._writing.drain_outbox(tenant)
+            except RagzeroError as error:
+                _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
 
     def _clean(self, waiting: Waiting) -> None:
         try:

@@ -8,6 +8,7 @@ from functools import cache
 from functions.embed.encoder import TorchEncoder
 from functions.embed.service import EmbedJob, Encoder, Limits
 from shared import telemetry
+from shared.adapters.cache import epochs
 from shared.adapters.onnx_embedder import Manifest
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.embed_work import EmbedWorkStore
@@ -38,10 +39,10 @@ def job() -> EmbedJob:
 
 def build(settings: EmbedSettings, encoder: Callable[[], Encoder]) -> EmbedJob:
     """The encoder is only made when there is work."""
-    reading, writing = (EmbedWorkStore(Database(settings.database_url.get_secret_value())) for _ in range(2))
+    url = settings.database_url.get_secret_value()
     return EmbedJob(
-        reading=reading,
-        writing=writing,
+        reading=EmbedWorkStore(Database(url)),
+        writing=EmbedWorkStore(Database(url), epochs.connect(settings)),
         encoder=encoder,
         limits=Limits(
             lease_seconds=settings.lease_seconds,

@@ -10,14 +10,18 @@ from functions.ingest.events import Hint, hints
 from functions.ingest.service import IngestService
 from functions.ingest.wiring import service
 from shared.core.errors import InvalidInput
-from shared.telemetry import get_logger
+from shared.telemetry import begin, get_logger, metrics
 
 _log = get_logger(__name__)
 _MARGIN_S = 5.0
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
-    return handle(event, context, service())
+    begin(context.aws_request_id)
+    try:
+        return handle(event, context, service())
+    finally:
+        metrics.flush()
 
 
 def handle(event: Mapping[str, Any], context: Any, ingest: IngestService) -> dict[str, list[dict[str, str]]]:

@@ -29,7 +29,17 @@ from shared.core.errors import (
     UnreadableDocument,
 )
 from shared.core.keys import DEFAULT_COLLECTION, collection_name, document_metadata, tenant_of
-from shared.core.models import Chunk, Claim, ObjectState, Observed, ParsedDocument, Publication, Version
+from shared.core.labels import document_labels
+from shared.core.models import (
+    Chunk,
+    Claim,
+    Collection,
+    ObjectState,
+    Observed,
+    ParsedDocument,
+    Publication,
+    Version,
+)
 from shared.core.ports import Embedder
 from shared.telemetry import checkpoint, get_logger
 
@@ -49,10 +59,10 @@ class Store(Protocol):
     def extend(self, claim: Claim, lease_seconds: float) -> None: ...
     def release(self, claim: Claim) -> None: ...
     def settle(self, claim: Claim, sequencer: str) -> None: ...
-    def collection(self, tenant: UUID, name: str) -> tuple[int, str]: ...
+    def collection(self, tenant: UUID, name: str) -> Collection: ...
     def begin(self, claim: Claim) -> int: ...
     def stage(
-        self, claim: Claim, generation: int, collection: tuple[int, str], chunks: Sequence[Chunk]
+        self, claim: Claim, generation: int, collection: Collection, chunks: Sequence[Chunk]
     ) -> list[tuple[int, int]]: ...
     def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None: ...
     def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int: ...
@@ -60,8 +70,9 @@ class Store(Protocol):
     def is_published(self, claim: Claim, generation: int) -> bool: ...
     def touch(self, claim: Claim, version: Version) -> None: ...
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None: ...
-    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> None: ...
+    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> object: ...
     def clean(self, tenant: UUID, document: UUID, keep: int | None) -> int: ...
+    def drain_outbox(self, tenant: UUID) -> None: ...
     def close(self) -> None: ...
 
 
@@ -86,6 +97,18 @@ class Limits:
     lease_seconds: float = 120
     max_object_bytes: int = 100 * 2**20
     cpu_lane_chunks: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where a document goes, and how it is cut."""
+
+    collection: Collection
+    options: ChunkOptions
+
+    def __str__(self) -> str:
+        sizes = f"{self.options.max_tokens}+{self.options.overlap_tokens}"
+        return f"{sizes}/{self.collection.language}/{self.collection.name}"
 
 
 @dataclass(slots=True)
@@ -115,22 +138,22 @@ class IngestService:
         self._store = store
         self._bucket = bucket
         self._parsers = parsers
-        self._pipeline = f"{parser_version}/{CHUNKER_VERSION}/{options.max_tokens}+{options.overlap_tokens}"
+        self._pipeline = f"{parser_version}/{CHUNKER_VERSION}"
         self._embedder = embedder
         self._default_tenant = default_tenant
         self._embedding_job = embedding_job
         self._limits = limits
         self._options = options
-        self._tenants: set[UUID] = (
-            set()
-        )  # seen to exist; a row of one that is gone is refused by its foreign key
+        self._tenants: set[UUID] = set()  # seen to be open, in this batch
         self._backlog: dict[UUID, int] = {}
+        self._touched: set[UUID] = set()
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
         """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
 
         Small documents are embedded together, so that the encoder sees full batches; large ones come last, alone.
         """
+        self._tenants.clear()
         unfinished: set[str] = set()
         small: list[_Staged] = []
         large: list[_Staged] = []
@@ -144,6 +167,7 @@ class IngestService:
         for together in (small, *([one] for one in large)):
             unfinished |= self._finish(together, deadline)
         self._knock()
+        self._drain()
         return unfinished
 
     def close(self) -> None:
@@ -169,6 +193,7 @@ class IngestService:
         observed = self._store.observe(tenant, hint.bucket, hint.key, hint.sequencer)
         if observed.handled:
             return None
+        self._touched.add(tenant)
         claim = self._store.claim(tenant, observed.id, self._limits.lease_seconds)
         if claim is None:
             raise LeaseLost("another worker has this document; the message waits for it")
@@ -195,10 +220,24 @@ class IngestService:
             self._forget(claim, hint.sequencer)
             return None
         version = self._version(state, hint.sequencer)
+        plan = self._plan(claim.tenant_id, version)
+        if isinstance(plan, _Plan):
+            version = replace(version, pipeline=f"{self._pipeline}/{plan}")
         if _same_version(claim, version):
             self._store.settle(claim, hint.sequencer)
             return None
-        return self._read(claim, state, version, messages)
+        return self._read(claim, state, version, plan, messages)
+
+    def _plan(self, tenant: UUID, version: Version) -> _Plan | UnreadableDocument:
+        """What the object's metadata asks for, or what is wrong with it."""
+        try:
+            name = collection_name(str(version.metadata.get("collection", DEFAULT_COLLECTION)))
+            if "acl" in version.metadata:
+                document_labels(version.metadata["acl"])
+        except InvalidInput as error:
+            return UnreadableDocument("invalid_metadata", str(error))
+        collection = self._store.collection(tenant, name)
+        return _Plan(collection, _options(self._options, collection))
 
     def _forget(self, claim: Claim, sequencer: str) -> None:
         self._store.tombstone(claim.tenant_id, claim.id, sequencer)
@@ -207,24 +246,32 @@ class IngestService:
         _log.info("document_deleted", document=str(claim.id), chunks=removed)
 
     def _version(self, state: ObjectState, sequencer: str) -> Version:
-        metadata = document_metadata(state.metadata)
         return Version(
             etag=state.etag,
             version_id=state.version_id,
             size=state.bytes,
-            metadata=metadata,
-            pipeline=f"{self._pipeline}/{metadata.get('collection', DEFAULT_COLLECTION)}",
+            metadata=document_metadata(state.metadata),
+            pipeline=self._pipeline,
             sequencer=sequencer,
         )
 
-    def _read(self, claim: Claim, state: ObjectState, version: Version, messages: set[str]) -> _Staged | None:
+    def _read(
+        self,
+        claim: Claim,
+        state: ObjectState,
+        version: Version,
+        plan: _Plan | UnreadableDocument,
+        messages: set[str],
+    ) -> _Staged | None:
         try:
+            if isinstance(plan, UnreadableDocument):
+                raise plan
             data = self._bytes(state)
             version = replace(version, content_hash=hashlib.sha256(data).digest())
             if _same_content(claim, version):
                 self._store.touch(claim, version)
                 return None
-            return self._stage(claim, version, data, messages)
+            return self._stage(claim, version, plan, data, messages)
         except UnreadableDocument as error:
             self._store.fail(claim, version, error.code, error.detail)
             self._store.clean(claim.tenant_id, claim.id, keep=None)
@@ -240,21 +287,22 @@ class IngestService:
         except NotFound as error:
             raise Conflict(f"the object {state.key!r} went away while it was read") from error
 
-    def _stage(self, claim: Claim, version: Version, data: bytes, messages: set[str]) -> _Staged | None:
+    def _stage(
+        self, claim: Claim, version: Version, plan: _Plan, data: bytes, messages: set[str]
+    ) -> _Staged | None:
         """None when the embedding job does the rest."""
         generation = self._store.begin(claim)
-        collection = self._store.collection(claim.tenant_id, _collection_of(version))
         checkpoint("parsing")
         document = self._parsers.parse(data, name=claim.key)
-        chunks = chunk(document, self._embedder, self._options)
+        chunks = chunk(document, self._embedder, plan.options)
         if not chunks:
             raise UnreadableDocument("no_text", "the file contains no text")
-        missing = self._store.stage(claim, generation, collection, chunks)
+        missing = self._store.stage(claim, generation, plan.collection, chunks)
         checkpoint("staged")
         publication = Publication(
             replace(version, media_type=document.media_type),
             generation,
-            collection[0],
+            plan.collection.id,
             len(chunks),
             document.pages,
             document.flags,
@@ -280,6 +328,15 @@ class IngestService:
             self._embedding_job.wake(backlog)
         except RagzeroError as error:
             _log.warning("knock_unheard", backlog=backlog, reason=str(error))
+
+    def _drain(self) -> None:
+        """Caches that could not be told of a change before may hear of it now; else the next batch tells them."""
+        touched, self._touched = self._touched, set()
+        for tenant in touched:
+            try:
+                self._store.drain_outbox(tenant)
+            except RagzeroError as error:
+                _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
 
     def _finish(self, waiting: list[_Staged], deadline: float) -> set[str]:
         """Embeds what is missing, then publishes each document; the messages of those that did not get there."""
@@ -371,11 +428,15 @@ def _by_key(work: Iterable[tuple[str, Hint]]) -> dict[Hint, set[str]]:
     return {hint: messages[place] for place, hint in newest.items()}
 
 
-def _collection_of(version: Version) -> str:
-    try:
-        return collection_name(str(version.metadata.get("collection", DEFAULT_COLLECTION)))
-    except InvalidInput as error:
-        raise UnreadableDocument("invalid_metadata", str(error)) from error
+def _options(usual: ChunkOptions, collection: Collection) -> ChunkOptions:
+    if collection.chunk_tokens is None or collection.overlap_tokens is None:
+        return usual
+    return replace(
+        usual,
+        max_tokens=collection.chunk_tokens,
+        overlap_tokens=collection.overlap_tokens,
+        min_tokens=min(usual.min_tokens, collection.chunk_tokens // 4),
+    )
 
 
 def _same_version(claim: Claim, version: Version) -> bool:

@@ -7,6 +7,7 @@ from functools import cache
 from functions.ingest.parsing import PARSER_VERSION, ParserPool
 from functions.ingest.service import IngestService, Limits
 from shared import telemetry
+from shared.adapters.cache import epochs
 from shared.adapters.knock import Knock
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
@@ -26,7 +27,7 @@ def service() -> IngestService:
 
 
 def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
-    store = DocumentStore(Database(settings.database_url.get_secret_value()))
+    store = DocumentStore(Database(settings.database_url.get_secret_value()), epochs.connect(settings))
     if embedder.fingerprint != store.space().fingerprint:
         raise SpaceMismatch(
             f"{settings.model_dir} is not the model of the active space {store.space().name!r}"

@@ -17,7 +17,6 @@ from urllib.parse import parse_qsl
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from scripts.local.resp import Reply, ReplyError, RespClient
 from scripts.local.rest_wire import (
     Command,
     RefusedError,
@@ -31,6 +30,8 @@ from scripts.local.rest_wire import (
     path_command,
     to_json,
 )
+from shared.adapters.cache.resp import RespClient
+from shared.adapters.cache.wire import Reply, ReplyError
 from shared.core.errors import BadUpstream, Unavailable
 
 Message = MutableMapping[str, Any]
@@ -154,9 +155,9 @@ class Shim:
 
     async def _pipeline(self, commands: Sequence[Command], failing: int | None) -> list[Reply]:
         if failing is None or failing >= len(commands):
-            return await self._redis.call(commands) if commands else []
+            return await self._redis.send(commands) if commands else []
         before, after = commands[:failing], commands[failing + 1 :]
-        replies = await self._redis.call([*before, *after]) if before or after else []
+        replies = await self._redis.send([*before, *after]) if before or after else []
         replies.insert(failing, ReplyError("ERR injected fault"))
         return replies
 
@@ -164,7 +165,7 @@ class Shim:
         self, commands: Sequence[Command], failing: int | None, express: Callable[[bytes], str]
     ) -> tuple[int, Any]:
         queued = [[b"NOSUCHCOMMAND"] if at == failing else command for at, command in enumerate(commands)]
-        *_, outcome = await self._redis.call([[b"MULTI"], *queued, [b"EXEC"]])
+        *_, outcome = await self._redis.send([[b"MULTI"], *queued, [b"EXEC"]])
         if isinstance(outcome, list):
             return 200, [item(reply, express) for reply in outcome]
         return 400, {"error": str(outcome)}
@@ -191,7 +192,7 @@ class Shim:
 
     async def _read_commands(self) -> frozenset[bytes]:
         if self._reads is None:
-            (known,) = await self._redis.call([[b"COMMAND"]])
+            (known,) = await self._redis.send([[b"COMMAND"]])
             if not isinstance(known, list):
                 raise BadUpstream("redis", "COMMAND was not answered with a list")
             self._reads = frozenset(

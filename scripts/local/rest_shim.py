@@ -110,11 +110,13 @@ def _arguments() -> argparse.Namespace:
 async def _run(arguments: argparse.Namespace) -> None:
     import uvicorn
 
-    from scripts.local.resp import RespClient
     from scripts.local.rest_app import Protocol, Shim, Tokens
+    from scripts.local.rest_parser import Parser
+    from shared.adapters.cache.resp import RespClient
 
     tokens = Tokens(arguments.token, arguments.read_only_token, arguments.admin_token)
-    redis = RespClient(arguments.redis)
+    # patient: it is for the shim's clients to give up
+    redis = RespClient(arguments.redis, timeout_s=30, connect_timeout_s=2, parser=Parser)
     config = uvicorn.Config(
         Shim(redis, tokens),
         host=HOST,
@@ -128,7 +130,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         timeout_keep_alive=75,
     )
     await uvicorn.Server(config).serve()
-    redis.close()
+    await redis.close()
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from scripts.local.resp import Reply, ReplyError, Status
+from scripts.local.rest_parser import Status
+from shared.adapters.cache.wire import Reply, ReplyError
 
 Scope = MutableMapping[str, Any]
 Command = list[bytes]

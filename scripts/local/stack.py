@@ -33,13 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DATABASE = "ragzero"
 BUCKET = "ragzero-local"
 QUEUE = "ragzero-local-ingest"
-_ROLES = ("owner", "ingest", "query", "embed")
+_ROLES = ("owner", "ingest", "query", "embed", "reindex")
 _FUNCTION_TIMEOUT_S = 120
 _MOST_WORKERS = 4
 _GENERATOR_PATIENCE_S = 600
 _GENERATOR_CONTEXT = 4096
 VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
 _VISIBILITY_S = 6 * _FUNCTION_TIMEOUT_S
+_SWEEP_EVERY_S, _SWEEP_DELAY_S = 60, 20
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,12 @@ class Secrets:
             )
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 json.dump(made.__dict__, file)
-        return cls(**json.loads(path.read_text()))
+        known = json.loads(path.read_text())
+        missing = {role: secrets.token_hex(16) for role in _ROLES if role not in known["passwords"]}
+        if missing:  # of a release that had fewer roles
+            known["passwords"] |= missing
+            _replace(path, json.dumps(known))
+        return cls(**known)
 
 
 class Function(Server):
@@ -140,12 +146,23 @@ class Generator(Function):
 
 
 class Stack:
-    """Everything local mode runs. say is told what happens; generate is a model for vLLM: a folder, or org/name@commit."""
+    """Everything local mode runs. say is told what happens; generate is a model for vLLM: a folder, or org/name@commit.
+
+    rest: the functions reach Redis as they would Upstash. variables: for the functions, besides those it gives them.
+    """
 
     def __init__(
-        self, folder: Path, model_dir: Path, say: Callable[[str], None], generate: str | None = None
+        self,
+        folder: Path,
+        model_dir: Path,
+        say: Callable[[str], None],
+        generate: str | None = None,
+        *,
+        rest: bool = False,
     ) -> None:
         self.folder = folder
+        self._rest = rest
+        self.variables: dict[str, str] = {}
         self._generate = generate
         self._model_dir = model_dir
         self._say = say
@@ -174,7 +191,8 @@ class Stack:
         embed = self._embed()
         for worker in embed:
             worker.start()
-        self.functions = [*generator, self._api(generator), self._ingest(intake, embed), *embed]
+        self.functions = [*generator, self._api(generator, intake), self._ingest(intake, embed), *embed]
+        self.functions.append(self._reindex(intake, embed))
         for function in self.functions:
             _started(function)
         if self.api.port != Api.preferred_port:
@@ -226,9 +244,15 @@ class Stack:
             "RAGZERO_BUCKET": BUCKET,
             "RAGZERO_DEFAULT_TENANT": self.secrets.tenant,
             "RAGZERO_MODEL_DIR": str(self._model_dir),
-            "UPSTASH_REDIS_REST_URL": self.shim.url,
-            "UPSTASH_REDIS_REST_TOKEN": self.shim.token,
+            **self._redis(),
+            **self.variables,
         }
+
+    def _redis(self) -> dict[str, str]:
+        """The very client that talks to Upstash goes through the shim; Redis's own protocol is faster, and the default."""
+        if self._rest:
+            return {"UPSTASH_REDIS_REST_URL": self.shim.url, "UPSTASH_REDIS_REST_TOKEN": self.shim.token}
+        return {"REDIS_URL": self.redis.url}
 
     def _generator(self) -> list[Generator]:
         """The model's server, ready; none without a model."""
@@ -253,7 +277,7 @@ class Stack:
         generator.wait_ready(_GENERATOR_PATIENCE_S)
         return [generator]
 
-    def _api(self, generator: Sequence[Generator]) -> Api:
+    def _api(self, generator: Sequence[Generator], intake: Intake) -> Api:
         def command(port: int) -> list[str]:
             where = ["--host", HOST, "--port", str(port), "--no-access-log", "--log-level", "warning"]
             return ["-m", "uvicorn", "--factory", "functions.query.app:create_app", *where]
@@ -262,7 +286,13 @@ class Stack:
             "api",
             self.folder,
             command,
-            {**self._variables("query"), "RAGZERO_KEY_PEPPER": self.secrets.pepper, **_reached(generator)},
+            {
+                **self._variables("query"),
+                "RAGZERO_KEY_PEPPER": self.secrets.pepper,
+                "RAGZERO_QUEUE_URL": intake.queue_url,
+                "RAGZERO_DEAD_LETTER_URL": intake.dead_letter_url,
+                **_reached(generator),
+            },
         )
 
     def _embed(self) -> list[EmbedWorker]:
@@ -291,10 +321,30 @@ class Stack:
         }
         command = ["-m", "scripts.local.event_source", *(part for pair in options.items() for part in pair)]
         variables = {**self._variables("ingest"), "RAGZERO_ENCODER_THREADS": str(max(1, cores // workers))}
-        for worker in embed:
-            key = secret_file(self.folder / "embed.key")
-            variables |= {"RAGZERO_EMBED_URL": worker.url, "RAGZERO_EMBED_KEY": key}
-        return Function("ingest", self.folder, lambda _port: command, variables)
+        return Function("ingest", self.folder, lambda _port: command, variables | self._knocked_for(embed))
+
+    def _reindex(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
+        options = {
+            "--handler": "functions.reindex.handler:handler",
+            "--event": json.dumps({"task": "sweep"}),
+            "--every": str(_SWEEP_EVERY_S),
+            "--delay": str(_SWEEP_DELAY_S),
+        }
+        command = ["-m", "scripts.local.scheduler", *(part for pair in options.items() for part in pair)]
+        variables = {
+            "RAGZERO_QUEUE_URL": intake.queue_url,
+            "RAGZERO_SWEEP_GRACE_SECONDS": "30",
+            "RAGZERO_SWEEP_PATIENCE_SECONDS": str(_VISIBILITY_S),
+        }
+        every = self._variables("reindex") | variables | self._knocked_for(embed)
+        return Function("reindex", self.folder, lambda _port: command, every)
+
+    def _knocked_for(self, embed: Sequence[EmbedWorker]) -> dict[str, str]:
+        """What those who hand work to the embedding job need to know of it."""
+        if not embed:
+            return {}
+        key = secret_file(self.folder / "embed.key")
+        return {"RAGZERO_EMBED_URL": embed[0].url, "RAGZERO_EMBED_KEY": key}
 
     def _write_env(self) -> None:
         values = {
@@ -303,10 +353,22 @@ class Stack:
             "RAGZERO_ADMIN_KEY": self.secrets.admin_key,
             "RAGZERO_TENANT": self.secrets.tenant,
             **self._variables("owner"),
+            "UPSTASH_REDIS_REST_URL": self.shim.url,
+            "UPSTASH_REDIS_REST_TOKEN": self.shim.token,
         }
+        values.pop("REDIS_URL", None)  # one Redis, one way to it
         path = self.folder / "env"
         path.touch(mode=0o600)
         path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all, and readable by its owner only."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    fresh.rename(path)
 
 
 def _torch_model(manifest: Manifest) -> dict[str, str] | None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from email.header import Header, decode_header, make_header
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
-from shared.core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from shared.core.errors import BadUpstream, Conflict, InvalidInput, NotFound, Unavailable
 from shared.core.models import ObjectState
+from shared.core.setup import BucketSetup
+from shared.core.sweeping import Listed, Page
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+PAGE_KEYS = 1_000
+"""Of a listing; S3 gives no more."""
 
 
 class Bucket:
@@ -57,6 +65,24 @@ class Bucket:
             answer = self._client.get_object(Bucket=self.name, Key=state.key, IfMatch=state.etag, **version)
             return answer["Body"].read()
 
+    def pages(self, after: str = "") -> Iterator[Page]:
+        """The objects after a key, in the order of their keys' bytes; at least one page, which may be empty.
+
+        Raises BadUpstream when the listing is in another order.
+        """
+        last = False
+        while not last:
+            with _translated(after):
+                answer = self._client.list_objects_v2(Bucket=self.name, StartAfter=after, MaxKeys=PAGE_KEYS)
+            last = not answer["IsTruncated"]
+            objects = [
+                Listed(found["Key"], found["ETag"], found["Size"], found["LastModified"])
+                for found in answer.get("Contents", [])
+            ]
+            _require_order(after, objects, last)
+            yield Page(objects, _date(answer), last)
+            after = objects[-1].key if objects else after
+
     def put(self, key: str, body: IO[bytes], *, content_type: str, metadata: Mapping[str, str]) -> None:
         with _translated(key):
             self._client.put_object(
@@ -71,10 +97,45 @@ class Bucket:
         with _translated(key):
             self._client.delete_object(Bucket=self.name, Key=key)
 
+    def setup(self) -> BucketSetup:
+        """Raises NotFound, InvalidInput when the caller may not know, or Unavailable."""
+        name = self.name
+        with _translated(name):
+            told = self._client.get_bucket_notification_configuration(Bucket=name)
+            versions = self._client.get_bucket_versioning(Bucket=name)
+        return BucketSetup(
+            events={
+                found["QueueArn"]: list(found["Events"]) for found in told.get("QueueConfigurations", [])
+            },
+            versioned=versions.get("Status") == "Enabled",
+            expiring=self._expiring(),
+            at=_date(versions),
+        )
+
+    def _expiring(self) -> bool:
+        try:
+            with _translated(self.name):
+                rules = self._client.get_bucket_lifecycle_configuration(Bucket=self.name)["Rules"]
+        except NotFound:
+            return False
+        return any(rule.get("Expiration") and rule["Status"] == "Enabled" for rule in rules)
+
     def check(self) -> None:
         """Raises NotFound or Unavailable when the bucket does not answer."""
         with _translated(self.name):
             self._client.head_bucket(Bucket=self.name)
+
+
+def _require_order(after: str, objects: Sequence[Listed], last: bool) -> None:
+    """What lies between two keys of a listing is taken not to exist, so their order is not taken on trust."""
+    keys = [after.encode(), *(listed.key.encode() for listed in objects)]
+    if not all(one < next for one, next in pairwise(keys)) or (not objects and not last):
+        raise BadUpstream("bucket", f"the listing after {after[:200]!r} is not in the order of its keys")
+
+
+def _date(answer: Mapping[str, Any]) -> datetime:
+    """The bucket's clock."""
+    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
 def _state(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectState:

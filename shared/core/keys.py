@@ -48,8 +48,12 @@ def collection_name(name: str) -> str:
 
 
 def document_metadata(raw: Mapping[str, str]) -> dict[str, Any]:
-    """x-amz-meta-* as document metadata; numbers and booleans become such, so that filters can compare them."""
-    return {name: _scalar(value.replace("\x00", "")) for name, value in raw.items()}
+    """x-amz-meta-* as document metadata; numbers and booleans become such, so that filters can compare them.
+
+    Labels stay as they are written: 1.50 is another label than 1.5.
+    """
+    texts = {name: value.replace("\x00", "") for name, value in raw.items()}
+    return {name: text if name == "acl" else _scalar(text) for name, text in texts.items()}
 
 
 def _scalar(value: str) -> str | int | float | bool:

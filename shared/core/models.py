@@ -245,6 +245,21 @@ class Document:
     flags: list[str]
     created_at: datetime
     updated_at: datetime
+    acl: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """language: of its full-text search. Its chunks' sizes in tokens are None where ingest's own hold."""
+
+    id: int
+    name: str
+    language: str
+    chunk_tokens: int | None
+    overlap_tokens: int | None
+    documents: int
+    chunks: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,3 +269,22 @@ class StoredAnswer:
     status: str
     body: dict[str, Any] | None
     current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """An answer given before to a question near this one; epoch is the current one, similarity the cosine."""
+
+    question: str
+    body: dict[str, Any]
+    epoch: int
+    similarity: float
+    age_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coherence:
+    """Whether no cache answers from before a change any more; if one may, until when at the latest."""
+
+    coherent: bool
+    until: datetime | None = None

@@ -1,16 +1,17 @@
-"""What is kept where others might write: bytes under a message authentication code, bound to the name they lie under.
+"""What is kept where others might write: a text under a message authentication code, bound to the name it lies under.
 
 A value that was changed, moved to another name, written by somebody without the pepper, or by code with another layout
-is no value at all.
+is no value at all. Sealed values are UTF-8, so that they pass through JSON unharmed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from base64 import urlsafe_b64encode
 
-_LAYOUT = b"\x01"
-_MAC_BYTES = 16
+_LAYOUT = b"1"
+_MAC_CHARACTERS = 24  # 18 bytes, 144 bits
 
 
 class Sealer:
@@ -18,16 +19,17 @@ class Sealer:
         self._key = hmac.digest(pepper.encode(), b"cache entries", hashlib.sha256)
 
     def seal(self, name: str, payload: bytes) -> bytes:
+        """payload: UTF-8."""
         return _LAYOUT + self._mac(name, payload) + payload
 
     def open(self, name: str, sealed: bytes) -> bytes | None:
         """The payload, or None when this was not sealed under that name."""
-        mac, payload = sealed[1 : 1 + _MAC_BYTES], sealed[1 + _MAC_BYTES :]
+        mac, payload = sealed[1 : 1 + _MAC_CHARACTERS], sealed[1 + _MAC_CHARACTERS :]
         if sealed[:1] != _LAYOUT or not hmac.compare_digest(mac, self._mac(name, payload)):
             return None
         return payload
 
     def _mac(self, name: str, payload: bytes) -> bytes:
-        return hmac.digest(self._key, len(name).to_bytes(4) + name.encode() + payload, hashlib.sha256)[
-            :_MAC_BYTES
-        ]
+        encoded = name.encode()
+        bound = len(encoded).to_bytes(4, "big") + encoded + payload
+        return urlsafe_b64encode(hmac.digest(self._key, bound, hashlib.sha256)[:18])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -17,8 +16,9 @@ from upstash_redis import Redis
 from upstash_redis.errors import UpstashError
 
 from scripts.local.redis_server import RedisServer
-from scripts.local.resp import Parser, Reply, ReplyError, Status, encode
+from scripts.local.rest_parser import Parser, Status
 from scripts.local.rest_shim import RestShim
+from shared.adapters.cache.wire import Reply, ReplyError
 from shared.core.errors import BadUpstream
 from tests.support.servers import revive
 
@@ -325,20 +325,27 @@ REPLIES: dict[bytes, Reply] = {
 }
 
 
+NOTHING = object()
+
+
+def replies(pieces: Sequence[bytes]) -> list[Reply]:
+    parser, found = Parser(NOTHING), []
+    for piece in pieces:
+        parser.feed(piece)
+        while (reply := parser.gets()) is not NOTHING:
+            found.append(reply)
+    return found
+
+
 @given(st.lists(st.sampled_from(sorted(REPLIES)), max_size=6), st.integers(1, 9))
 def test_replies_do_not_depend_on_how_the_bytes_are_cut(wire: list[bytes], size: int) -> None:
-    parser, data = Parser(), b"".join(wire)
+    data = b"".join(wire)
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
-    assert [reply for piece in pieces for reply in parser.feed(piece)] == [REPLIES[each] for each in wire]
+    assert replies(pieces) == [REPLIES[each] for each in wire]
 
 
 def test_an_error_inside_an_array_is_a_value() -> None:
-    (reply,) = Parser().feed(b"*2\r\n-ERR no\r\n:1\r\n")
+    (reply,) = replies([b"*2\r\n-ERR no\r\n:1\r\n"])
     assert isinstance(reply, list)
     assert isinstance(reply[0], ReplyError)
     assert (str(reply[0]), reply[1]) == ("ERR no", 1)
-
-
-def test_commands_are_encoded_by_length() -> None:
-    commands: list[Any] = [[b"SET", b"k", b"\r\n"], [b"PING"]]
-    assert encode(commands) == b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n*1\r\n$4\r\nPING\r\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.sql import load
-from shared.core.models import Passage, StoredAnswer
+from shared.core.labels import Labels
+from shared.core.models import StoredAnswer
 
 _SQL = load("answers")
 
@@ -20,27 +21,27 @@ class AnswerStore:
         self._database = database
 
     async def begin(self, tenant: UUID, id: UUID, request: Mapping[str, Any], lease_s: float) -> None:
-        await self._write(
-            tenant, "begin", {"id": id, "tenant": tenant, "request": Jsonb(request), "lease": lease_s}
-        )
+        """request's acl are the labels that whoever asks may see; without them, the answer is for keys that see all."""
+        values = {"id": id, "tenant": tenant, "request": Jsonb(request), "acl": request.get("acl")}
+        await self._write(tenant, "begin", values | {"lease": lease_s})
 
     async def finish(
         self,
         tenant: UUID,
         id: UUID,
         body: Mapping[str, Any],
-        passages: list[Passage],
+        sources: Sequence[tuple[UUID, int]],
         *,
         failed: bool = False,
     ) -> None:
-        """Keeps the answer together with the generations it was made from."""
+        """Keeps the answer. sources: the documents it was made from, and their generations."""
         values = {
             "id": id,
             "tenant": tenant,
             "status": "failed" if failed else "done",
             "body": Jsonb(body),
-            "documents": [passage.document_id for passage in passages],
-            "generations": [passage.generation for passage in passages],
+            "documents": [document for document, _ in sources],
+            "generations": [generation for _, generation in sources],
         }
         async with self._database.transaction(tenant) as cursor:
             await cursor.execute(_SQL["sources"], values)
@@ -49,14 +50,15 @@ class AnswerStore:
     async def release(self, tenant: UUID, id: UUID) -> None:
         await self._write(tenant, "release", {"id": id})
 
-    async def resume(self, tenant: UUID, id: UUID, lease_s: float) -> Mapping[str, Any] | None:
+    async def resume(self, tenant: UUID, acl: Labels, id: UUID, lease_s: float) -> Mapping[str, Any] | None:
         """The request of an answer nobody writes any more; it is the caller's to write now."""
-        async with self._database.transaction(tenant) as cursor:
+        async with self._database.transaction(tenant, acl=acl) as cursor:
             row = await (await cursor.execute(_SQL["resume"], {"id": id, "lease": lease_s})).fetchone()
         return row["request"] if row else None
 
-    async def get(self, tenant: UUID, id: UUID) -> StoredAnswer | None:
-        async with self._database.transaction(tenant, read_only=True) as cursor:
+    async def get(self, tenant: UUID, acl: Labels, id: UUID) -> StoredAnswer | None:
+        """An answer made from nothing but what acl may see, too."""
+        async with self._database.transaction(tenant, acl=acl, read_only=True) as cursor:
             row = await (await cursor.execute(_SQL["get"], {"id": id})).fetchone()
         return StoredAnswer(row["status"], row["body"], row["current"]) if row else None
 

@@ -21,6 +21,7 @@ from psycopg.types import TypeInfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.core.errors import Busy, Conflict, OutcomeUnknown, RagzeroError, Unavailable
+from shared.core.labels import Labels
 
 _OPTIONS: dict[str, Any] = {
     "autocommit": True,
@@ -31,7 +32,7 @@ _OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     "row_factory": dict_row,
 }
-_LOCAL = "select set_config(%s, %s, true)"
+_LOCAL = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as local (name, value)"
 _READ_ONLY = "set transaction isolation level repeatable read, read only"
 _HALFVEC = "select oid, typarray from pg_type where typname = 'halfvec'"
 
@@ -67,8 +68,20 @@ def translate(error: psycopg.Error, *, committing: bool = False) -> RagzeroError
             return RagzeroError(f"the database refused a statement ({error.sqlstate or error})")
 
 
+def _seen_by(tenant: UUID | None, acl: Labels) -> dict[str, str]:
+    """The parameters that row-level security reads. No label is `*`, nor contains a comma."""
+    return {"app.tenant_id": str(tenant or ""), "app.acl": "*" if acl is None else ",".join(acl)}
+
+
+def _columns(local: Mapping[str, str]) -> list[list[str]]:
+    return [list(local), list(local.values())]
+
+
 class Database:
-    """One lazy connection, replaced when it turns out dead; for the functions that work on one thing at a time."""
+    """One lazy connection, replaced when it turns out dead; for the functions that work on one thing at a time.
+
+    Its transactions see documents with any label: who asks was looked at before.
+    """
 
     def __init__(self, url: str, *, connect_timeout: int = 40) -> None:
         self._url = url
@@ -77,17 +90,20 @@ class Database:
         self._busy = False
 
     @contextmanager
-    def transaction(self, tenant: UUID | None) -> Iterator[Cursor[DictRow]]:
+    def transaction(
+        self, tenant: UUID | None, *, local: Mapping[str, str] | None = None
+    ) -> Iterator[Cursor[DictRow]]:
         """A transaction that sees tenant's rows only. Raises OutcomeUnknown when the connection breaks at COMMIT.
 
         Never inside another one: there is one connection, and the inner one's tenant would be the outer one's.
+        local are further parameters, SET LOCAL.
         """
         if self._busy:
             raise RuntimeError("a transaction is open on this connection already")
         self._busy, committing = True, False
         try:
             with ExitStack() as stack:
-                yield self._begun(stack, tenant)
+                yield self._begun(stack, _seen_by(tenant, None) | dict(local or {}))
                 committing = True
         except psycopg.Error as error:
             if self._connection is not None and self._connection.broken:
@@ -102,23 +118,23 @@ class Database:
                 self._connection.close()
         self._connection = None
 
-    def _begun(self, stack: ExitStack, tenant: UUID | None) -> Cursor[DictRow]:
+    def _begun(self, stack: ExitStack, local: Mapping[str, str]) -> Cursor[DictRow]:
         """A cursor in a new transaction. A connection that died while nobody used it is replaced: nothing was lost."""
         if self._connection is not None:
             try:
-                return self._begin(stack, self._connection, tenant)
+                return self._begin(stack, self._connection, local)
             except psycopg.OperationalError:
                 self.close()
         self._connection = self._connect()
-        return self._begin(stack, self._connection, tenant)
+        return self._begin(stack, self._connection, local)
 
     def _begin(
-        self, stack: ExitStack, connection: Connection[DictRow], tenant: UUID | None
+        self, stack: ExitStack, connection: Connection[DictRow], local: Mapping[str, str]
     ) -> Cursor[DictRow]:
         with ExitStack() as begun:
             begun.enter_context(connection.transaction())
             cursor = begun.enter_context(connection.cursor())
-            cursor.execute(_LOCAL, ["app.tenant_id", str(tenant or "")])
+            cursor.execute(_LOCAL, _columns(local))
             stack.push(begun.pop_all())
         return cursor
 
@@ -152,9 +168,15 @@ class AsyncDatabase:
 
     @asynccontextmanager
     async def transaction(
-        self, tenant: UUID | None, *, read_only: bool = False, local: Mapping[str, str] | None = None
+        self,
+        tenant: UUID | None,
+        *,
+        acl: Labels = (),
+        read_only: bool = False,
+        local: Mapping[str, str] | None = None,
     ) -> AsyncIterator[AsyncCursor[DictRow]]:
-        """A transaction that sees tenant's rows only; read_only ones see one snapshot throughout.
+        """A transaction that sees tenant's rows only, and of its documents those that acl may see: unless it is
+        given, those without labels. read_only ones see one snapshot throughout.
 
         Statements are pipelined: results wait on the server until they are fetched. local are further
         parameters, SET LOCAL. A connection found dead before the first statement is replaced once.
@@ -162,9 +184,7 @@ class AsyncDatabase:
         committing = False
         try:
             async with AsyncExitStack() as stack:
-                cursor = await self._begin(
-                    stack, {"app.tenant_id": str(tenant or ""), **(local or {})}, read_only
-                )
+                cursor = await self._begin(stack, _seen_by(tenant, acl) | dict(local or {}), read_only)
                 yield cursor
                 committing = not read_only
         except psycopg.Error as error:
@@ -179,8 +199,7 @@ class AsyncDatabase:
         await stack.enter_async_context(connection.transaction())
         if read_only:
             await connection.execute(_READ_ONLY)
-        for name, value in local.items():
-            await connection.execute(_LOCAL, [name, value])
+        await connection.execute(_LOCAL, _columns(local))
         return await stack.enter_async_context(connection.cursor(binary=True))
 
     async def _check(self, connection: AsyncConnection[DictRow]) -> None:

@@ -16,10 +16,13 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from shared.adapters.cache.epochs import Epochs
+from shared.adapters.postgres.coherence import Bump, EpochStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
-from shared.core.errors import ConfigurationError, Conflict, LeaseLost
-from shared.core.models import Chunk, Claim, Observed, Publication, Space, Version
+from shared.core.errors import ConfigurationError, Conflict, Forbidden, LeaseLost
+from shared.core.labels import Labels
+from shared.core.models import Chunk, Claim, Coherence, Collection, Observed, Publication, Space, Version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,9 +42,12 @@ class _Counted:
 
 
 class DocumentStore:
-    def __init__(self, database: Database) -> None:
+    """epochs: the way to the caches, where there is one."""
+
+    def __init__(self, database: Database, epochs: Epochs | None = None) -> None:
         self._database = database
         self._space: Space | None = None
+        self._epochs = EpochStore(database, epochs)
 
     def space(self) -> Space:
         """The active embedding space. Raises ConfigurationError when none was made yet."""
@@ -76,15 +82,26 @@ class DocumentStore:
         assert row is not None
         return Observed(row["id"], row["handled"])
 
-    def announce(self, tenant: UUID, bucket: str, key: str) -> UUID:
-        """The document of a key that is about to be uploaded, `pending` from now on."""
+    def announce(self, tenant: UUID, bucket: str, key: str, acl: Labels, sees: Labels) -> UUID:
+        """The document of a key that is about to be uploaded, `pending` from now on and shown to those acl names.
+
+        Raises Forbidden when it would replace one that the uploader, who sees these labels, may not see.
+        """
         with self._database.transaction(tenant) as cursor:
             collection = self._collection(cursor, tenant, "default")
             row = cursor.execute(
                 _SQL["announce"],
-                {"tenant": tenant, "collection": collection["id"], "bucket": bucket, "key": key},
+                {
+                    "tenant": tenant,
+                    "collection": collection["id"],
+                    "bucket": bucket,
+                    "key": key,
+                    "acl": None if acl is None else list(acl),
+                    "sees": None if sees is None else list(sees),
+                },
             ).fetchone()
-        assert row is not None
+        if row is None:
+            raise Forbidden("a document of that name is there already, and this API key may not see it")
         return UUID(str(row["id"]))
 
     def withdraw(self, tenant: UUID, document: UUID) -> None:
@@ -108,11 +125,10 @@ class DocumentStore:
     def settle(self, claim: Claim, sequencer: str) -> None:
         self._write(claim, "settle", {"sequencer": sequencer})
 
-    def collection(self, tenant: UUID, name: str) -> tuple[int, str]:
-        """(id, text search language) of a tenant's collection, made when it is new."""
+    def collection(self, tenant: UUID, name: str) -> Collection:
+        """A tenant's collection, made when it is new."""
         with self._database.transaction(tenant) as cursor:
-            row = self._collection(cursor, tenant, name)
-        return row["id"], row["language"]
+            return Collection(**self._collection(cursor, tenant, name))
 
     def begin(self, claim: Claim) -> int:
         """The number of a new generation; the document is `processing` from now on."""
@@ -123,13 +139,13 @@ class DocumentStore:
         return int(row["generation"])
 
     def stage(
-        self, claim: Claim, generation: int, collection: tuple[int, str], chunks: Sequence[Chunk]
+        self, claim: Claim, generation: int, collection: Collection, chunks: Sequence[Chunk]
     ) -> list[tuple[int, int]]:
         """Stores a generation's chunks, unseen by any query. (chunk id, ordinal) of those that lack a vector."""
         common = {
             "tenant": claim.tenant_id,
-            "collection": collection[0],
-            "language": collection[1],
+            "collection": collection.id,
+            "language": collection.language,
             "id": claim.id,
             "generation": generation,
         }
@@ -209,27 +225,35 @@ class DocumentStore:
         with self._database.transaction(claim.tenant_id) as cursor:
             _locked(cursor, claim)
             cursor.execute(_SQL["touch"], _fence(claim) | _version(version))
-            cursor.execute(_SQL["bump_epoch"], {"tenant": claim.tenant_id})
+            self.bump(cursor, claim.tenant_id)
 
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
         """Not searchable, and why; an older generation disappears, because the object is no longer that."""
         with self._database.transaction(claim.tenant_id) as cursor:
             self._fail(cursor, _locked(cursor, claim), claim.tenant_id, version, code, reason)
 
-    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> None:
-        """Invisible when this returns; whoever works on the document loses it."""
+    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> Coherence:
+        """Invisible in the index when this returns; whoever works on the document loses it."""
         with self._database.transaction(tenant) as cursor:
             before = _counted(cursor.execute(_SQL["lock_any"], {"id": document}).fetchone())
             cursor.execute(_SQL["tombstone"], {"id": document, "sequencer": sequencer})
             self._recount(cursor, before, None)
-            cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
+            return self.bump(cursor, tenant).coherence
 
     def clean(self, tenant: UUID, document: UUID, keep: int | None) -> int:
         """How many chunks were removed for good: of generations before keep, or all that a document had which is gone."""
         with self._database.transaction(tenant) as cursor:
             return self._remove(cursor, document, below=keep)
 
+    def bump(self, cursor: Cursor[DictRow], tenant: UUID) -> Bump:
+        """Last in the transaction of whatever changes what questions are answered from."""
+        return self._epochs.bump(cursor, tenant)
+
+    def drain_outbox(self, tenant: UUID) -> None:
+        self._epochs.drain(tenant)
+
     def close(self) -> None:
+        self._epochs.close()
         self._database.close()
 
     def _publish(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, publication: Publication) -> None:
@@ -238,14 +262,14 @@ class DocumentStore:
         self._check_complete(cursor, values)
         cursor.execute(_SQL["publish"], values)
         self._recount(cursor, _counted(row), _Counted(publication.collection, publication.chunks))
-        cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
+        self.bump(cursor, tenant)
 
     def _fail(
         self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, version: Version, code: str, reason: str
     ) -> None:
         cursor.execute(_SQL["fail"], _fence(row) | _version(version) | {"code": code, "reason": reason})
         self._recount(cursor, _counted(row), None)
-        cursor.execute(_SQL["bump_epoch"], {"tenant": tenant})
+        self.bump(cursor, tenant)
 
     def _taken(self, cursor: Cursor[DictRow], document: UUID, generation: int) -> DictRow | None:
         """The document's row, locked, when we are the one to end its wait.

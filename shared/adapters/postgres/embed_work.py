@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from pgvector import HalfVector
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
+from shared.adapters.cache.epochs import Epochs
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore, vectors_statement
 from shared.adapters.postgres.sql import load
@@ -30,9 +32,9 @@ _TYPICAL_SLICE = 64  # chunks; more slices than this needs are looked at, not ta
 
 
 class EmbedWorkStore:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, epochs: Epochs | None = None) -> None:
         self._database = database
-        self._documents = DocumentStore(database)
+        self._documents = DocumentStore(database, epochs)
 
     def space(self) -> Space:
         return self._documents.space()
@@ -126,8 +128,11 @@ class EmbedWorkStore:
             *where, keep=None
         )
 
+    def drain_outbox(self, tenant: UUID) -> None:
+        self._documents.drain_outbox(tenant)
+
     def close(self) -> None:
-        self._database.close()
+        self._documents.close()
 
     @contextmanager
     def _as_job(self) -> Iterator[Cursor[DictRow]]:

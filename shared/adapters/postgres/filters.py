@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import sql
@@ -21,6 +21,12 @@ _FACET = sql.SQL(
     "d.id in (select document_id from facets"
     " where tenant_id = (select current_tenant()) and name = {} and value = any({}))"
 )
+_OPEN = sql.SQL(
+    "d.id in (select document_id from facets"
+    " where tenant_id = (select current_tenant()) and name = '' and value = any(%(acl)s)"
+    " union all select o.id from documents o"
+    " where o.collection_id = %(collection_id)s and o.acl is null and o.published_generation is not null)"
+)
 _TRUE, _FALSE = sql.SQL("true"), sql.SQL("false")
 
 
@@ -32,6 +38,11 @@ class CompiledFilter:
     document: sql.Composable
     parameters: dict[str, Any]
     about_chunks: bool = False
+
+    def among(self, acl: tuple[str, ...]) -> CompiledFilter:
+        """The same among the documents that acl may see, found by an index; row-level security hides the others anyway."""
+        document = sql.SQL("{} and {}").format(_OPEN, self.document)
+        return replace(self, document=document, parameters=self.parameters | {"acl": list(acl)})
 
 
 def compiled(tree: Filter | None) -> CompiledFilter:

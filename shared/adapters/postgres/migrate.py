@@ -12,10 +12,10 @@ from psycopg import sql
 from shared.core.errors import ConfigurationError, RagzeroError
 from shared.core.models import Space
 
-ROLES = ("ragzero_owner", "ragzero_ingest", "ragzero_query", "ragzero_embed")
+ROLES = ("ragzero_owner", "ragzero_ingest", "ragzero_query", "ragzero_embed", "ragzero_reindex")
 _OLDEST_PGVECTOR = (0, 8, 0)
 _ANY_LOCK = 7_291_001
-_LIMITS = {"ragzero_query": "15s", "ragzero_ingest": "60s", "ragzero_embed": "60s"}
+_LIMITS = {"ragzero_query": "15s", "ragzero_ingest": "60s", "ragzero_embed": "60s", "ragzero_reindex": "60s"}
 
 
 def migrate(admin_url: str, passwords: Mapping[str, str]) -> list[str]:
@@ -39,6 +39,11 @@ def ensure_space(admin_url: str, space: Space) -> int:
             "select id from spaces where fingerprint = %s", [space.fingerprint]
         ).fetchone()
         return int(found[0]) if found else _create_space(connection, space)
+
+
+def shipped() -> dict[str, str]:
+    """The hash of each migration there is, by name."""
+    return {name: _digest(text) for name, text in _shipped()}
 
 
 def _create_space(connection: psycopg.Connection, space: Space) -> int:
@@ -84,6 +89,7 @@ def _ensure_ledger(connection: psycopg.Connection) -> None:
     connection.execute("""
         create table if not exists migrations
             (name text primary key, hash text not null, applied_at timestamptz not null default now())""")
+    connection.execute("grant select on migrations to ragzero_query")
 
 
 def _shipped() -> Iterable[tuple[str, str]]:
@@ -96,7 +102,7 @@ def _shipped() -> Iterable[tuple[str, str]]:
 
 
 def _apply(connection: psycopg.Connection, name: str, text: str) -> bool:
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = _digest(text)
     row = connection.execute("select hash from migrations where name = %s", [name]).fetchone()
     if row and row[0] != digest:
         raise RagzeroError(f"migration {name} was changed after it had been applied; add a new one instead")
@@ -109,3 +115,7 @@ def _apply(connection: psycopg.Connection, name: str, text: str) -> bool:
         connection.execute("reset role")
         connection.execute("insert into migrations (name, hash) values (%s, %s)", [name, digest])
     return True
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Hybrid retrieval under a tenant, a collection and a filter, in one read-only snapshot."""
+"""Hybrid retrieval under a tenant, its caller's labels, a collection and a filter, in one read-only snapshot."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from shared.adapters.postgres.filters import CompiledFilter, compiled
 from shared.adapters.postgres.sql import load
 from shared.core.errors import NotFound
 from shared.core.filters import Filter
+from shared.core.labels import Labels
 from shared.core.models import Passage, Retrieved, Space
 
 if TYPE_CHECKING:
@@ -44,12 +45,13 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a question is about to search; total and in_scope are chunks, before and after the filter."""
+    """What a question is about to search. Chunks: in total, those the caller's labels leave, those the filter leaves."""
 
     collection_id: int
     language: str
     total: int
     epoch: int
+    visible: int
     in_scope: int
 
 
@@ -70,16 +72,20 @@ class Searcher:
         *,
         limit: int,
         filter: Filter | None = None,
+        acl: Labels = (),
     ) -> Retrieved:
-        """The best passages, best first. vector: shape (dimension,); without one, keywords alone decide.
+        """The best passages that acl may see, best first. vector: shape (dimension,); without one, keywords alone
+        decide.
 
         Raises NotFound when the tenant has no such collection.
         """
         local = {"hnsw.ef_search": str(self._candidates(limit)), "hnsw.iterative_scan": "relaxed_order"}
         conditions = compiled(filter)
-        async with self._database.transaction(tenant, read_only=True, local=local) as cursor:
+        async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
             exact = scope.in_scope <= self._options.exact_below
+            if exact and acl is not None and 2 * scope.visible < scope.total:
+                conditions = conditions.among(acl)
             statement = self.statement(exact, vector is not None, conditions)
             parameters = self.parameters(scope, question, vector, limit) | conditions.parameters
             rows = await (await cursor.execute(statement, parameters)).fetchall()
@@ -126,10 +132,10 @@ class Searcher:
         ).fetchone()
         if row is None:
             raise NotFound(f"there is no collection {collection!r}")
-        in_scope = row["chunks"]
+        in_scope = row["visible"]
         if conditions.parameters and in_scope > self._options.exact_below:
             in_scope = await self._filtered(cursor, row, conditions)
-        return Scope(row["id"], row["language"], row["chunks"], row["epoch"], in_scope)
+        return Scope(row["id"], row["language"], row["chunks"], row["epoch"], row["visible"], in_scope)
 
     async def _filtered(
         self, cursor: AsyncCursor[DictRow], collection: DictRow, conditions: CompiledFilter

@@ -2,37 +2,41 @@
 -- lease was taken over matches no row.
 
 -- name: tenant_exists
-select 1 as found from tenants where id = %(tenant)s
+select 1 as found from tenants where id = %(tenant)s and closed_at is null
 
 -- name: collection
 -- The collection of that name, made when it is new.
 with made as (
     insert into collections (tenant_id, name) values (%(tenant)s, %(name)s)
     on conflict (tenant_id, name) do nothing
-    returning id, language::text
+    returning *
 )
-select id, language from made
-union all
-select id, language::text from collections where tenant_id = %(tenant)s and name = %(name)s
+select id, name, language::text, chunk_tokens, overlap_tokens, documents, chunks, created_at
+from (select * from made union all select * from collections where tenant_id = %(tenant)s and name = %(name)s) as found
 limit 1
 
 -- name: observe
 -- One event (or upload) seen: the row exists before any work starts. The newest sequencer wins; the shorter
--- one is padded on the right, and they compare as strings.
+-- one is padded on the right, and they compare as strings. An event without one (expiry has none) is never out of date.
 insert into documents as d (tenant_id, collection_id, bucket, key, seen_sequencer, timeline)
 values (%(tenant)s, %(collection)s, %(bucket)s, %(key)s, rpad(%(sequencer)s, 64, '0'),
         jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now())))
 on conflict (bucket, key) do update
 set seen_sequencer = greatest(d.seen_sequencer, excluded.seen_sequencer)
-returning id, seen_sequencer, done_sequencer, rpad(%(sequencer)s, 64, '0') <= done_sequencer as handled
+returning id, seen_sequencer, done_sequencer,
+          %(sequencer)s::text <> '' and rpad(%(sequencer)s, 64, '0') <= done_sequencer as handled
 
 -- name: announce
--- An upload is about to be put in the bucket: pending until its event was worked on.
-insert into documents as d (tenant_id, collection_id, bucket, key, timeline)
-values (%(tenant)s, %(collection)s, %(bucket)s, %(key)s,
+-- An upload is about to be put in the bucket: pending until its event was worked on. It is shown under its own labels
+-- from now on, unless an older generation is visible under others. No row: a document that is not for the uploader's
+-- eyes, sees, has that name.
+insert into documents as d (tenant_id, collection_id, bucket, key, acl, timeline)
+values (%(tenant)s, %(collection)s, %(bucket)s, %(key)s, %(acl)s,
         jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now())))
 on conflict (bucket, key) do update
-set status = 'pending', updated_at = now(), timeline = timeline_with(d.timeline, 'pending', null)
+set status = 'pending', updated_at = now(), timeline = timeline_with(d.timeline, 'pending', null),
+    acl = case when d.published_generation is null then excluded.acl else d.acl end
+where d.status = 'deleted' or %(sees)s::text[] is null or d.acl is null or d.acl && %(sees)s::text[]
 returning id
 
 -- name: withdraw
@@ -220,10 +224,6 @@ set published_generation = null, status = 'deleted', staged = null, reason_code 
     attempt = attempt + 1, lease_until = null, updated_at = now(),
     timeline = case when status = 'deleted' then timeline else timeline_with(timeline, 'deleted', null) end
 where id = %(id)s
-
--- name: bump_epoch
--- Taken last and held shortest: publishers of one tenant queue here.
-update tenants set epoch = epoch + 1 where id = %(tenant)s returning epoch
 
 -- name: count_collection
 update collections set documents = documents + %(documents)s, chunks = chunks + %(chunks)s where id = %(collection)s

@@ -4,10 +4,14 @@
 -- (scripts/bench quality).
 
 -- name: scope
--- What a question is about to search, and its epoch; leaves the question's rarest words, which together stand in
--- few chunks, in app.terms, where the policy of chunk_terms reads them.
+-- What a question is about to search, and its epoch; visible are the chunks whose labels the caller may see. Leaves
+-- the question's rarest words, which together stand in few chunks, in app.terms, where the policy of chunk_terms
+-- reads them.
 with scope as materialized (
-    select c.id, c.language, c.chunks, c.documents, t.epoch
+    select c.id, c.language, c.chunks, c.documents, t.epoch, c.chunks - coalesce((
+        select sum(l.chunks) from label_sets l
+        where l.collection_id = c.id and not (select sees_all_labels())
+          and not coalesce(l.acl && (select asked_labels()), false)), 0)::bigint as visible
     from collections c join tenants t on t.id = c.tenant_id
     where c.tenant_id = %(tenant)s and c.name = %(collection)s
 ), words as materialized (
@@ -16,7 +20,7 @@ with scope as materialized (
     join lexemes l on l.collection_id = (select id from scope) and l.lexeme = asked.lexeme
     where l.chunks > 0
 )
-select id, language::text, chunks, documents, epoch, set_config('app.terms', coalesce((
+select id, language::text, chunks, documents, epoch, visible, set_config('app.terms', coalesce((
     select string_agg(quote_literal(scope.id || ':' || lexeme), '|')
     from words where running <= %(rare)s or running = words.chunks), ''), true) as terms
 from scope

@@ -1,0 +1,123 @@
+"""The publisher's word to Redis: this tenant's epoch is about to be a higher one.
+
+It is given while the publisher holds the tenant's row in Postgres, so it may not take long: a quarter of a second at
+most, name look-ups included, and nothing at all while Redis is known to be away.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.adapters.cache.client import COOLDOWN_S, FAILURES, CacheSettings
+from shared.adapters.cache.wire import script
+from shared.core.breaker import Breaker
+from shared.telemetry import get_logger
+
+_log = get_logger(__name__)
+DEFAULT_LEASE_S = 900
+TICKET_S = 10
+"""How long a reader may take from being given a ticket (visit.lua) to using it."""
+_CONNECT_S, _TOTAL_S = 0.15, 0.25
+
+
+class Evaluate(Protocol):
+    def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any: ...
+    def close(self) -> None: ...
+
+
+def names_of(tenant: UUID) -> list[str]:
+    """Of the epoch and of the ticket to restore it."""
+    return [f"rz:e:{tenant}", f"rz:t:{tenant}"]
+
+
+class Epochs:
+    """evaluate runs a Lua script; None where no Redis is set up.
+
+    lease_s: how long readers believe an epoch. One instance is for one thread at a time.
+    """
+
+    def __init__(self, evaluate: Evaluate | None = None, *, lease_s: int = DEFAULT_LEASE_S) -> None:
+        self.lease_s = lease_s
+        self._evaluate = evaluate
+        self._breaker = Breaker(threshold=FAILURES, cooldown_s=COOLDOWN_S)
+        # a thread, because neither client bounds the sum of its steps
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="epochs")
+
+    @property
+    def configured(self) -> bool:
+        return self._evaluate is not None
+
+    def raised(self, tenant: UUID, epoch: int) -> bool:
+        """Whether Redis has confirmed that nobody is answered from an older epoch any more. Never raises."""
+        if self._evaluate is None or self._breaker.wait_s(time.monotonic()) > 0:
+            return False
+        asked = self._worker.submit(
+            self._evaluate, script("raise_epoch").text, names_of(tenant), [str(epoch)]
+        )
+        try:
+            confirmed = bool(asked.result(_TOTAL_S) == 1)
+        except Exception as error:
+            asked.cancel()
+            self._breaker.failed(time.monotonic())
+            _log.warning("epoch_not_raised", tenant=str(tenant), reason=str(error) or type(error).__name__)
+            return False
+        self._breaker.succeeded()
+        return confirmed
+
+    def close(self) -> None:
+        self._worker.shutdown(cancel_futures=True)
+        if self._evaluate is not None:
+            self._evaluate.close()
+
+
+def connect(settings: CacheSettings) -> Epochs:
+    """Nothing is sent yet."""
+    return Epochs(_evaluate(settings), lease_s=settings.epoch_lease_seconds)
+
+
+def _evaluate(settings: CacheSettings) -> Evaluate | None:
+    if settings.redis_url is not None:
+        return _OverResp(settings.redis_url.get_secret_value())
+    if settings.redis_rest_url is not None and settings.redis_rest_token is not None:
+        return _OverRest(settings.redis_rest_url, settings.redis_rest_token.get_secret_value())
+    return None
+
+
+class _OverResp:
+    def __init__(self, url: str) -> None:
+        from redis import Redis  # heavy: loaded when first used
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        self._client = Redis.from_url(
+            url,
+            socket_connect_timeout=_CONNECT_S,
+            socket_timeout=_TOTAL_S,
+            retry=Retry(NoBackoff(), 0),
+            driver_info=None,
+            protocol=2,
+        )
+
+    def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any:
+        return self._client.eval(script, len(keys), *keys, *args)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _OverRest:
+    def __init__(self, url: str, token: str) -> None:
+        import httpx  # heavy: loaded when first used
+        from upstash_redis import Redis
+
+        self._client: Any = Redis(url, token, rest_retries=0, allow_telemetry=False)
+        self._client._http._client.timeout = httpx.Timeout(_TOTAL_S, connect=_CONNECT_S)
+
+    def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any:
+        return self._client.eval(script, keys, args)
+
+    def close(self) -> None:
+        self._client.close()
