@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 _SETTLED = ("searchable", "failed", "deleted")
 _PATIENCE_S = 600
+_MODULES = {
+    "collection": "scripts.rag_collection",
+    "admin": "scripts.rag_admin",
+    "index": "scripts.rag_index",
+}
 console = Console()
 
 
@@ -29,15 +35,16 @@ class Failure(Exception):
     """What a person is told before the exit status 1."""
 
 
-def connect() -> httpx.Client:
+def connect(key: str = "RAGZERO_API_KEY") -> httpx.Client:
+    """key: the variable that holds it."""
     found = _environment()
     try:
-        url, key = found["RAGZERO_API_URL"], found["RAGZERO_API_KEY"]
+        url, secret = found["RAGZERO_API_URL"], found[key]
     except KeyError as missing:
         raise Failure(
             f"{missing.args[0]} is not set and {ROOT / '.local/env'} does not have it; run scripts/up"
         ) from None
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
 
 
 def _environment() -> dict[str, str]:
@@ -203,7 +210,9 @@ def status(api: httpx.Client, _arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/rag", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="add | ask | search | ls | rm | status")
+    commands = parser.add_subparsers(
+        required=True, metavar="add | ask | search | ls | rm | status | collection | admin | index"
+    )
     one = commands.add_parser("add", help="upload files or folders and wait until they are searchable")
     one.add_argument("file", nargs="+", type=Path)
     one.add_argument("--collection")
@@ -229,6 +238,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    if module := _MODULES.get(sys.argv[1] if len(sys.argv) > 1 else ""):
+        return int(import_module(module).main(sys.argv[2:]))
     arguments = _parser().parse_args()
     try:
         with connect() as api:

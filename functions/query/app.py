@@ -2,38 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.query import problems
-from functions.query.routes import documents, health, questions
-from functions.query.wiring import wire
-from shared.adapters.onnx_embedder import OnnxEmbedder
+from functions.query.exchanges import Load
+from functions.query.fastlane import FastLane
+from functions.query.monitoring import set_gauges
+from functions.query.observing import Observing
+from functions.query.routes import (
+    admin,
+    caller,
+    collections,
+    documents,
+    health,
+    index,
+    operations,
+    page,
+    passages,
+    questions,
+    reference,
+    usage,
+)
+from functions.query.wiring import Graph, wire
+from shared import telemetry
 from shared.settings import QuerySettings
+from shared.telemetry import metrics, tracing
+
+if TYPE_CHECKING:
+    from shared.adapters.onnx_embedder import OnnxEmbedder
 
 _MAX_JSON = 64 * 1024
 
 
-def create_app(settings: QuerySettings | None = None, embedder: OnnxEmbedder | None = None) -> FastAPI:
+class Api(problems.ProblemApp):
+    """state.load is what it is answering now, state.graph what the routes work with."""
+
+    def __init__(self, settings: QuerySettings, **options: Any) -> None:
+        super().__init__(**options)
+        self.state.load = load = Load()
+        leaving = self._set_gauges if settings.lambda_function else None
+        entry: ASGIApp = Observing(
+            FastLane(super().__call__, self.state), load, settings.request_seconds, before_leaving=leaving
+        )
+        if settings.cors_origins:
+            entry = _for_browsers(entry, settings.cors_origins)
+        self._entry = entry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._entry(scope, receive, send)
+
+    def _set_gauges(self) -> None:
+        graph: Graph | None = getattr(self.state, "graph", None)
+        if graph is not None:
+            set_gauges(graph.database, graph.watched, self.state.load)
+
+
+def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Keys go in a header that pages set themselves, so no credentials of the browser's are ever wanted."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+        allow_headers=("Authorization", "X-API-Key", "X-Request-Id", "Idempotency-Key", "traceparent"),
+        expose_headers=("X-Request-Id", "Server-Timing", "Retry-After", "Location"),
+    )
+
+
+class _Graphs:
+    """The graph, made when it is first needed and kept; on another event loop, which connections do not move to, anew."""
+
+    def __init__(self, make: Callable[[], Awaitable[Graph]]) -> None:
+        self._make = make
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+        self._graph: Graph | None = None
+
+    async def get(self) -> Graph:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock, self._graph = loop, asyncio.Lock(), None
+        async with self._lock:
+            if self._graph is None:
+                self._graph = await self._make()
+        return self._graph
+
+    async def close(self) -> None:
+        if self._graph is not None:
+            await self._graph.close()
+
+
+def create_app(
+    settings: QuerySettings | None = None, embedder: OnnxEmbedder | None = None, *, lazy: bool = False
+) -> FastAPI:
+    """lazy: what the routes work with is made at the first request that needs it, not at the start."""
     settings = settings or QuerySettings.load()
+    telemetry.configure(settings.log_level)
+    metrics.configure(settings.metrics_form, "query")
+    tracing.configure(settings.otlp_endpoint, "ragzero-query")
+    graphs = _Graphs(lambda: wire(settings, embedder))
+
+    async def wired(request: Request) -> None:
+        request.app.state.graph = await graphs.get()
+
+    made = [Depends(wired)] if lazy else []
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.graph = graph = await wire(settings, embedder)
+        if not lazy:
+            app.state.graph = await graphs.get()
         yield
-        await graph.close()
+        await graphs.close()
+        tracing.shutdown()
 
-    app = problems.ProblemApp(
+    app = Api(
+        settings,
         title="ragzero",
         version="0.1.0",
         description="Drop files in a bucket, ask questions over HTTPS, pay nothing while nobody asks.",
         lifespan=lifespan,
         max_body_size=_MAX_JSON,
+        redirect_slashes=False,  # a redirect would repeat the Host header, which is the caller's word
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
     app.include_router(health.router)
-    app.include_router(questions.router)
-    app.include_router(documents.router(settings.max_upload_bytes))
+    app.include_router(reference.router(app.title))
+    app.include_router(page.router)
+    for router in (
+        health.readiness,
+        operations.router,
+        questions.router,
+        documents.router(settings.max_upload_bytes),
+        passages.router,
+        caller.router,
+        collections.router,
+        admin.router,
+        index.router,
+        usage.router,
+    ):
+        app.include_router(router, dependencies=made)
     return app

@@ -6,27 +6,29 @@ The bucket stays the only source: an upload is an object put there, a delete an 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from datetime import datetime
-from typing import IO, Protocol, TypeVar
+from typing import IO, Protocol
 from uuid import UUID
 
+from functions.query import paging
+from functions.query.writing import Writer
+from shared.core.credentials import Principal
 from shared.core.errors import InvalidInput, NotFound, RagzeroError
 from shared.core.keys import collection_name, key_of
-from shared.core.models import Document, Status
+from shared.core.labels import Labels, document_labels
+from shared.core.models import Coherence, Document, Status
 
-_Result = TypeVar("_Result")
 _MAX_METADATA = 2_048
 
 
 class Catalog(Protocol):
-    async def document(self, tenant: UUID, id: UUID) -> Document | None: ...
+    async def document(self, tenant: UUID, acl: Labels, id: UUID) -> Document | None: ...
     async def documents(
         self,
         tenant: UUID,
+        acl: Labels,
         *,
         limit: int,
         status: str | None = None,
@@ -36,9 +38,9 @@ class Catalog(Protocol):
 
 
 class Store(Protocol):
-    def announce(self, tenant: UUID, bucket: str, key: str) -> UUID: ...
+    def announce(self, tenant: UUID, bucket: str, key: str, acl: Labels, sees: Labels) -> UUID: ...
     def withdraw(self, tenant: UUID, document: UUID) -> None: ...
-    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> None: ...
+    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> Coherence: ...
 
 
 class Objects(Protocol):
@@ -49,59 +51,71 @@ class Objects(Protocol):
 
 
 class DocumentService:
-    def __init__(self, catalog: Catalog, store: Store, bucket: Objects, default_tenant: UUID | None) -> None:
+    """Every method sees what the caller's labels allow, and nothing else."""
+
+    def __init__(
+        self, catalog: Catalog, store: Store, bucket: Objects, default_tenant: UUID | None, writer: Writer
+    ) -> None:
         self._catalog = catalog
         self._store = store
         self._bucket = bucket
         self._default_tenant = default_tenant
-        # the store has one connection, so its writes take turns
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._writer = writer
 
-    async def get(self, tenant: UUID, id: UUID) -> Document:
-        document = await self._catalog.document(tenant, id)
+    async def get(self, who: Principal, id: UUID) -> Document:
+        document = await self._catalog.document(who.tenant_id, who.acl, id)
         if document is None:
             raise NotFound("there is no such document")
         return document
 
     async def list(
-        self, tenant: UUID, *, limit: int, cursor: str | None, status: Status | None, collection: str | None
+        self, who: Principal, *, limit: int, cursor: str | None, status: Status | None, collection: str | None
     ) -> tuple[list[Document], str | None]:
         """A page of documents, newest first, and the cursor of the next page."""
-        after = _opened(cursor) if cursor else None
         rows = await self._catalog.documents(
-            tenant, limit=limit + 1, status=status, collection=collection, after=after
+            who.tenant_id,
+            who.acl,
+            limit=limit + 1,
+            status=status,
+            collection=collection,
+            after=paging.opened(cursor, UUID),
         )
-        more = len(rows) > limit
-        return rows[:limit], _cursor(rows[limit - 1]) if more else None
+        return paging.page(rows, limit)
 
     async def upload(
-        self, tenant: UUID, name: str, body: IO[bytes], content_type: str, metadata: Mapping[str, str]
+        self, who: Principal, name: str, body: IO[bytes], content_type: str, metadata: Mapping[str, str]
     ) -> tuple[UUID, str]:
         """(document id, key). The document is pending until the bucket's event has been worked on."""
-        key, described = key_of(tenant, name, self._default_tenant), _checked(metadata)
-        id = await self._write(lambda: self._store.announce(tenant, self._bucket.name, key))
+        tenant, described = who.tenant_id, _checked(metadata)
+        key, acl = key_of(tenant, name, self._default_tenant), _labels(described)
+        id = await self._writer.run(
+            lambda: self._store.announce(tenant, self._bucket.name, key, acl, who.acl)
+        )
         try:
             await asyncio.to_thread(
                 self._bucket.put, key, body, content_type=content_type, metadata=described
             )
         except RagzeroError:
-            await self._write(lambda: self._store.withdraw(tenant, id))
+            await self._writer.run(lambda: self._store.withdraw(tenant, id))
             raise
         return id, key
 
-    async def delete(self, tenant: UUID, id: UUID) -> Document:
+    async def delete(self, who: Principal, id: UUID) -> Coherence:
+        document = await self.get(who, id)
+        return await self.remove(who.tenant_id, document.id, document.key)
+
+    async def remove(self, tenant: UUID, id: UUID, key: str) -> Coherence:
         """Invisible at once, then removed from the bucket; only then is it reported as deleted.
 
         The second tombstone fences off a worker that read the object before it was gone.
         """
-        document = await self.get(tenant, id)
-        await self._write(lambda: self._store.tombstone(tenant, id))
-        await asyncio.to_thread(self._bucket.delete, document.key)
-        await self._write(lambda: self._store.tombstone(tenant, id))
-        return document
+        await self._writer.run(lambda: self._store.tombstone(tenant, id))
+        await asyncio.to_thread(self._bucket.delete, key)
+        return await self._writer.run(lambda: self._store.tombstone(tenant, id))
 
-    async def _write(self, write: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, write)
+
+def _labels(metadata: Mapping[str, str]) -> Labels:
+    return document_labels(metadata["acl"]) if "acl" in metadata else None
 
 
 def parse_metadata(raw: str | None, collection: str | None) -> dict[str, str]:
@@ -130,15 +144,3 @@ def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
     if size > _MAX_METADATA:
         raise InvalidInput(f"metadata has up to {_MAX_METADATA} bytes, not {size}", field="metadata")
     return dict(metadata)
-
-
-def _cursor(document: Document) -> str:
-    return base64.urlsafe_b64encode(f"{document.created_at.isoformat()} {document.id}".encode()).decode()
-
-
-def _opened(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        moment, _, id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        return datetime.fromisoformat(moment), UUID(id)
-    except ValueError as error:
-        raise InvalidInput("the cursor is not one this API gave out", field="cursor") from error

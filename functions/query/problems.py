@@ -39,6 +39,7 @@ _TITLES = {
     422: "invalid-input",
 }
 _MAX_SHOWN = 10
+_OUR_SIDE = "Something went wrong on our side; nothing you sent caused it to be lost."
 
 
 class ProblemApp(FastAPI):
@@ -79,6 +80,15 @@ def described(error: Exception) -> dict[str, Any] | None:
     return None
 
 
+def of(error: errors.RagzeroError) -> Response:
+    """The response that says what is the matter."""
+    known = described(error)
+    if known is None:
+        _log.error("request_failed", error=type(error).__name__, exc_info=error)
+        return problem(500, "internal-error", _OUR_SIDE)
+    return _response(known, _headers(error))
+
+
 def _response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     return Response(
         json.dumps(body), body["status"], media_type="application/problem+json", headers=dict(headers)
@@ -92,11 +102,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
-    known = described(error)
-    if known is None:
-        return await _unexpected(request, error)
-    return _response(known, _headers(error))
+async def _ours(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.RagzeroError)
+    return of(error)
 
 
 def _headers(error: Exception) -> dict[str, str]:
@@ -129,6 +137,4 @@ async def _http(_request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     _log.error("request_failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return problem(
-        500, "internal-error", "Something went wrong on our side; nothing you sent caused it to be lost."
-    )
+    return problem(500, "internal-error", _OUR_SIDE)

@@ -41,6 +41,7 @@ def result(passage: Passage) -> Result:
     return Result(
         chunk_id=passage.chunk_id,
         document_id=passage.document_id,
+        generation=passage.generation,
         uri=passage.uri,
         page=passage.page,
         headings=list(passage.headings),

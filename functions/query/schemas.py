@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.core.errors import InvalidInput
+from shared.core.labels import MAX_LABELS, labels
 from shared.core.models import Status
 
 MAX_QUESTION = 4_000
@@ -22,15 +24,31 @@ def _question(text: str) -> str:
     return text.strip()
 
 
-class _Request(BaseModel):
+class StrictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SearchRequest(_Request):
+def _labels(given: list[str]) -> list[str]:
+    try:
+        return list(labels(given))
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+
+
+ChunkTokens = Annotated[int, Field(ge=32, le=512)]
+OverlapTokens = Annotated[int, Field(ge=0, le=128)]
+Acl = Annotated[list[str], Field(max_length=MAX_LABELS), AfterValidator(_labels)]
+
+
+class SearchRequest(StrictRequest):
     question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION), AfterValidator(_question)]
     collection: str = "default"
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
     filter: dict[str, Any] | None = None
+    acl: Acl | None = Field(
+        None,
+        description="Sees documents with these labels only, as far as the key does, and those without any.",
+    )
 
 
 class QueryRequest(SearchRequest):
@@ -46,6 +64,11 @@ class QueryRequest(SearchRequest):
         description="Without streaming: 202 with an address for the answer after this time (25 000 unless said).",
     )
     generate: bool = Field(True, description="False: quotes only, no model is asked.")
+    cache: Literal["read", "bypass", "refresh"] = Field(
+        "read",
+        description="read: an answer made before will do while no document changed; bypass: caches are left alone; "
+        "refresh: the answer is made anew and kept.",
+    )
 
 
 class Usage(BaseModel):
@@ -60,6 +83,9 @@ class Usage(BaseModel):
 class Result(BaseModel):
     chunk_id: int
     document_id: UUID
+    generation: int = Field(
+        description="Of the document; a newer one means that the document was changed since."
+    )
     uri: str
     page: int | None
     headings: list[str]
@@ -99,6 +125,11 @@ class QueryAnswer(BaseModel):
     mode: Literal["extractive", "model", "fallback"] = Field(description="Who wrote the answer.")
     usage: Usage
     dropped_citations: int = Field(0, description="Markers that did not hold and were taken out.")
+    cached: Literal["exact", "semantic", "no"] = Field(
+        "no",
+        description="Whether it was made before: for this very question, or for one that means the same.",
+    )
+    age_s: int = Field(0, description="How long ago it was made, in seconds.")
 
 
 class AnswerPending(BaseModel):
@@ -128,6 +159,7 @@ class DocumentView(BaseModel):
     timeline: list[Event]
     metadata: dict[str, Any]
     flags: list[str]
+    acl: list[str] | None = Field(description="The labels that a key needs one of; null for none.")
     created_at: datetime
     updated_at: datetime
 
@@ -144,7 +176,55 @@ class UploadAccepted(BaseModel):
     status_url: str
 
 
-class Deletion(BaseModel):
+class Receipt(BaseModel):
+    """The index never answers from before the change again. So do the caches, unless nobody could tell them."""
+
+    coherent: bool = Field(description="Whether every cache knows of the change.")
+    until: datetime | None = Field(None, description="Otherwise: when the last of them will, at the latest.")
+
+
+class Deletion(Receipt):
     id: UUID
     status: Status
-    """deleted: no query that starts from now on sees the document."""
+    """deleted: no query that starts from now on sees the document in the index."""
+
+
+class NewCollection(StrictRequest):
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    language: Annotated[str, Field(max_length=63)] = Field(
+        "english", description="Of its full-text search: a text search configuration of PostgreSQL."
+    )
+    chunk_tokens: ChunkTokens | None = Field(None, description="null: 240, unless overlap_tokens is given.")
+    overlap_tokens: OverlapTokens | None = Field(None, description="At most a quarter of chunk_tokens.")
+
+
+class CollectionChange(StrictRequest):
+    """What is not named stays. Only while the collection is empty."""
+
+    language: Annotated[str, Field(max_length=63)] = ""
+    chunk_tokens: ChunkTokens | None = None
+    overlap_tokens: OverlapTokens | None = None
+
+
+class CollectionView(BaseModel):
+    name: str
+    language: str
+    chunk_tokens: int | None = Field(description="null: what ingest does where nothing is said.")
+    overlap_tokens: int | None
+    documents: int = Field(description="Searchable ones that the key may see.")
+    chunks: int
+    created_at: datetime
+
+
+class CollectionPage(BaseModel):
+    items: list[CollectionView]
+    next_cursor: str | None
+
+
+class CollectionRemoval(BaseModel):
+    name: str
+    status: Literal["deleted", "emptied", "deleting"] = Field(
+        description="deleting: there is more to remove, call again."
+    )
+    documents: int = Field(description="Removed by this call, from the index and the bucket.")
+    remaining: int

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
+from anyio import CancelScope
+
 from functions.query import problems, rendering
-from functions.query.answering import Done, Event, Sources, Status, Text
+from functions.query.answering import Done, Sources, Status, Text
+from functions.query.flights import Event
+from functions.query.kept import Kept
 from functions.query.service import Found
 from shared.telemetry import get_logger
 
 _log = get_logger(__name__)
-_HEARTBEAT_S = 10.0
+_HEARTBEAT_S = 9.0  # a second early: ten are promised
+_SHOWN_FIRST = ("id", "sources", "retrieval")
+_SENT_BEFORE = ("sources", "retrieval", "citations")
 
 
-async def server_sent(id: UUID, events: AsyncGenerator[Event, None]) -> AsyncIterator[str]:
+async def server_sent(id: UUID, events: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:
     """status*, sources, token*, citations, done; or error as the last one. A comment at least every 10 s."""
     found: Found | None = None
     try:
-        async with aclosing(events):
-            async for event in _with_heartbeat(events):
+        async with aclosing(_with_heartbeat(events)) as beating:
+            async for event in beating:
                 if isinstance(event, Sources):
                     found = event.found
                 for line in _lines(id, event, found):
@@ -32,8 +38,8 @@ async def server_sent(id: UUID, events: AsyncGenerator[Event, None]) -> AsyncIte
         yield _line("error", _described(error) | {"answer_url": f"/v1/answers/{id}"})
 
 
-async def _with_heartbeat(events: AsyncGenerator[Event, None]) -> AsyncIterator[Event | None]:
-    """events, and None whenever nothing came for a while."""
+async def _with_heartbeat(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event | None, None]:
+    """events, and None whenever nothing came for a while. Closes events, too when the reader went away."""
     pending = asyncio.ensure_future(anext(events))
     try:
         while True:
@@ -47,9 +53,11 @@ async def _with_heartbeat(events: AsyncGenerator[Event, None]) -> AsyncIterator[
                 return
             pending = asyncio.ensure_future(anext(events))
     finally:
-        if not pending.done():
+        # a reader who went away cancels whatever is awaited, again and again, but what is shielded
+        with CancelScope(shield=True):
             pending.cancel()
             await asyncio.wait({pending})
+            await events.aclose()
 
 
 def _lines(id: UUID, event: Event | None, found: Found | None) -> list[str]:
@@ -64,7 +72,13 @@ def _lines(id: UUID, event: Event | None, found: Found | None) -> list[str]:
         case Text():
             return [_line("token", {"text": event.text})]
         case Done():
-            return _ending(id, event, found)
+            return _ending(rendering.answer(id, _known(found), event), at_once=event.mode == "extractive")
+        case Kept():
+            answer = event.parsed()
+            return [
+                _line("sources", {name: answer[name] for name in _SHOWN_FIRST}),
+                *_ending(answer, at_once=True),
+            ]
 
 
 def _sources(id: UUID, found: Found) -> dict[str, Any]:
@@ -72,14 +86,19 @@ def _sources(id: UUID, found: Found) -> dict[str, Any]:
     return {"id": str(id), "sources": results, "retrieval": found.retrieved.retrieval}
 
 
-def _ending(id: UUID, done: Done, found: Found | None) -> list[str]:
-    """Quotes come in one piece, so they are one token; what a model wrote was sent already."""
+def _known(found: Found | None) -> Found:
     assert found is not None
-    answer = rendering.answer(id, found, done)
-    lines = [_line("token", {"text": done.answer})] if done.mode == "extractive" else []
+    return found
+
+
+def _ending(answer: dict[str, Any], *, at_once: bool) -> list[str]:
+    """at_once: the text comes in one piece, as quotes and answers made before do; else it was sent already."""
+    lines = [_line("token", {"text": answer["answer"]})] if at_once else []
     lines.append(_line("citations", {"citations": answer["citations"]}))
-    kept = ("id", "supported", "mode", "usage", "timings_ms", "warnings", "dropped_citations", "answer")
-    return [*lines, _line("done", {name: answer[name] for name in kept})]
+    return [
+        *lines,
+        _line("done", {name: value for name, value in answer.items() if name not in _SENT_BEFORE}),
+    ]
 
 
 def _described(error: Exception) -> dict[str, Any]:

@@ -6,23 +6,49 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from functions.query import rendering
-from functions.query.answering import AnswerService, Models
-from functions.query.desk import AnswerDesk
+from functions.query.administration import AdministrationService
+from functions.query.answer_cache import AnswerCache
+from functions.query.answering import ANSWER_VERSION, AnswerService, Models
+from functions.query.collections import CollectionService
+from functions.query.desk import AnswerDesk, Caches
 from functions.query.documents import DocumentService
+from functions.query.fastlane import Bodies
+from functions.query.gate import Gate
+from functions.query.index_wiring import IndexTools, index_tools
+from functions.query.likeness import SemanticCache
+from functions.query.monitoring import Watched
+from functions.query.passages import PassageService
 from functions.query.prompting import Budget, CountTokens, estimated_tokens
 from functions.query.service import QueryService
+from functions.query.spending import Spending
+from functions.query.writing import Writer
 from shared import telemetry
+from shared.adapters.cache import client as cache_client
+from shared.adapters.cache.epochs import connect
+from shared.adapters.cache.reader import EpochReader
+from shared.adapters.cache.visits import Visits
 from shared.adapters.generator import Generator
-from shared.adapters.onnx_embedder import OnnxEmbedder
+from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
 from shared.adapters.postgres.answers import AnswerStore
 from shared.adapters.postgres.catalog import Catalog
+from shared.adapters.postgres.coherence import EpochStore
+from shared.adapters.postgres.collections import CollectionStore
 from shared.adapters.postgres.connection import AsyncDatabase, Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.keys import KeyStore
+from shared.adapters.postgres.passages import Passages
 from shared.adapters.postgres.search import Searcher, SearchOptions
+from shared.adapters.postgres.semantic import SemanticStore
+from shared.adapters.postgres.tenants import TenantStore
+from shared.adapters.postgres.usage import UsageStore
 from shared.adapters.s3 import Bucket
 from shared.core.completion import Prices
+from shared.core.credentials import Limits
 from shared.core.errors import SpaceMismatch
+from shared.core.likeness import SAME_FROM
 from shared.core.models import Space
+from shared.core.recipes import Recipe
+from shared.core.sealing import Sealer
 from shared.settings import QuerySettings
 
 _log = telemetry.get_logger(__name__)
@@ -34,11 +60,20 @@ class Graph:
 
     database: AsyncDatabase
     catalog: Catalog
+    gate: Gate
+    bodies: Bodies
+    answers: AnswerCache
+    spending: Spending
     questions: QueryService
     desk: AnswerDesk
     documents: DocumentService
+    passages: PassageService
+    collections: CollectionService
+    administration: AdministrationService
+    index: IndexTools
     bucket: str
     pepper: str
+    watched: Mapping[str, Watched]
     close: Callable[[], Awaitable[None]]
 
 
@@ -53,28 +88,104 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     database = AsyncDatabase(url, max_connections=settings.max_connections)
     catalog = Catalog(database)
     space = await catalog.space()
-    writes = Database(url, connect_timeout=5)
+    writer, writes, told = Writer(), Database(url, connect_timeout=5), connect(settings)
+    epochs = EpochStore(writes, told)
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     searcher = Searcher(database, space, SearchOptions(exact_below=settings.exact_below))
-    questions = QueryService(searcher, _embedder(settings, space, embedder))
+    encoder = _embedder(settings, space, embedder)
+    questions = QueryService(searcher, encoder)
     answers = AnswerStore(database)
+    pepper = settings.pepper.get_secret_value()
+    cache = cache_client.connect(settings)
+    visits = Visits(cache, Sealer(pepper)) if cache else None
+    tenant_epochs = EpochReader(cache, database)
+    gate = Gate(catalog, visits, tenant_epochs, pepper, _default_limits(settings))
+    spending = Spending(
+        UsageStore(database),
+        visits,
+        cache,
+        grace_s=settings.spend_grace_seconds,
+        price=settings.price_question,
+    )
+    exact = AnswerCache(_recipe(space, models), visits, settings.cache_seconds)
+    semantic = SemanticCache(SemanticStore(database, settings.cache_seconds), _similarity(settings, space))
     desk = AnswerDesk(
         AnswerService(questions, models, answers),
         answers,
         rendering.answer,
         settings.generator_patience_seconds,
+        questions,
+        Caches(exact, semantic),
+        spending,
+        tenant_epochs,
+        gate,
     )
 
     async def close() -> None:
         await desk.close()
+        await gate.close()
+        if cache is not None:
+            await cache.close()
         for generator in generators:
             await generator.aclose()
         await database.close()
-        writes.close()
+        store.close()
 
-    documents = DocumentService(catalog, DocumentStore(writes), bucket, settings.default_tenant)
-    pepper = settings.pepper.get_secret_value()
-    return Graph(database, catalog, questions, desk, documents, settings.bucket, pepper, close)
+    store = DocumentStore(writes, told)
+    documents = DocumentService(catalog, store, bucket, settings.default_tenant, writer)
+    collections = CollectionService(
+        catalog, CollectionStore(writes, epochs), documents, writer, lambda: _chunk_room(settings)
+    )
+    administration = AdministrationService(
+        TenantStore(writes, epochs), KeyStore(writes, epochs), writer, pepper, settings.environment
+    )
+    return Graph(
+        database,
+        catalog,
+        gate,
+        Bodies(exact),
+        exact,
+        spending,
+        questions,
+        desk,
+        documents,
+        PassageService(Passages(database)),
+        collections,
+        administration,
+        index_tools(settings, database, bucket, space, cache, encoder=encoder is not None),
+        settings.bucket,
+        pepper,
+        {"redis": cache} if cache else {},
+        close,
+    )
+
+
+def _default_limits(settings: QuerySettings) -> Limits:
+    return Limits(
+        settings.key_rate,
+        settings.key_burst,
+        settings.tenant_rate,
+        settings.tenant_burst,
+        settings.tenant_streams,
+    )
+
+
+def _recipe(space: Space, models: Models) -> Recipe:
+    """Whatever changes answers has to be in here."""
+    model = models.main.model if models.main else ""
+    budget = models.budget
+    return Recipe((ANSWER_VERSION, model, budget.context, budget.answer), space.fingerprint)
+
+
+def _similarity(settings: QuerySettings, space: Space) -> float | None:
+    if settings.semantic_similarity is not None:
+        return settings.semantic_similarity
+    return SAME_FROM.get(space.model.rpartition("/")[2])
+
+
+def _chunk_room(settings: QuerySettings) -> int:
+    """The most tokens of a chunk: what the encoder reads, less what a prefix and special tokens may take of it."""
+    return Manifest.read(settings.model_dir).max_tokens - 16
 
 
 async def _models(settings: QuerySettings) -> tuple[Models, list[Generator]]:

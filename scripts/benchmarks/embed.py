@@ -77,7 +77,7 @@ class Index:
         collection = store.collection(tenant, "default")
         missing = store.stage(claim, generation, collection, chunks)
         version = Version("etag", None, 0, {}, "bench", "1")
-        publication = Publication(version, generation, collection[0], len(chunks), None, ())
+        publication = Publication(version, generation, collection.id, len(chunks), None, ())
         store.hand_over(claim, publication, len(missing))
 
     def embed(self, encoder: TorchEncoder) -> Report:

@@ -1,8 +1,7 @@
-"""What fence and adapter add to the time to the first token, against the same vLLM. Prints JSON.
+"""From retrieval to the model's first word, part by part, against a bare stream to the same vLLM. Prints a table.
 
-    python scripts.benchmarks.generate.py --requests 60
-
-Starts the real engine on the CPU with a tiny random Llama (scripts/vllm-env, scripts/vllm_model.py).
+Starts the real engine on the CPU with a tiny random Llama. The ways take turns, each with the same prompt but
+for its random code, so that none finds more of it in the engine's prefix cache than another.
 """
 
 from __future__ import annotations
@@ -11,50 +10,71 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import secrets
 import signal
-import socket
 import statistics
 import subprocess
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from pathlib import Path
+from typing import Any
 
 import httpx
 
+from functions.query.answering import AnswerService, Ask, Models
+from functions.query.prompting import Budget, build, estimated_tokens
+from functions.query.service import Found, Question
+from functions.query.streaming import server_sent
+from scripts.local.process import free_port
+from scripts.local.stack import ROOT, VLLM_PYTHON
+from scripts.local.up import tiny_model
 from shared.adapters.generator import Generator, Token
+from shared.core.models import Passage, Retrieved
+from shared.telemetry import Timings
 
-ROOT = Path(__file__).parents[1]
-Ask = Callable[[str], Awaitable[float]]
+TOKENS = 16
+_MODEL = "tiny"
+_BUDGET = Budget(4096, TOKENS)
+_WARM_UP = 5
+_QUESTION = "When was the telescope re-coated?"
+_TEXT = "The main telescope of station {0} was re-coated in March of its year {0}. " * 3
+_PASSAGES = [
+    Passage(
+        chunk_id=number, document_id=uuid.UUID(int=number), generation=1, uri=f"s3://bench/{number}.txt",
+        text=_TEXT.format(number), page=None, headings=(), start=0, score=0.5, dense=0.5, lexical=0.5,
+    )
+    for number in range(1, 5)
+]  # fmt: skip
+
+Messages = list[dict[str, str]]
+Way = Callable[[], Awaitable[float]]
+"""Gives seconds until the first token."""
 
 
 @contextmanager
 def vllm(key: str) -> Iterator[tuple[str, str]]:
     """(URL of the fence, URL of the engine) of a server that is ready."""
-    made = subprocess.run(["scripts/vllm-env"], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    python = ROOT / made.stdout.split()[-1]
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([python, "scripts/vllm_model.py", folder], check=True, cwd=ROOT)
-        ports = free_port(), free_port()
-        process = start(python, folder, key, *ports)
-        try:
-            assert process.stdout is not None
-            event = json.loads(process.stdout.readline() or "{}")
-            if event.get("event") != "ready":
-                raise SystemExit(f"vLLM did not start: {event}")
-            fence, engine = (f"http://127.0.0.1:{port}" for port in ports)
-            yield fence, engine
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate()
+    subprocess.run(["scripts/vllm-env"], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    ports = free_port(), free_port()
+    process = _start(key, *ports)
+    try:
+        assert process.stdout is not None
+        event = json.loads(process.stdout.readline() or "{}")
+        if event.get("event") != "ready":
+            raise SystemExit(f"vLLM did not start: {event}")
+        fence, engine = (f"http://127.0.0.1:{port}" for port in ports)
+        yield fence, engine
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
 
 
-def start(python: Path, model: str, key: str, port: int, engine_port: int) -> subprocess.Popen[str]:
+def _start(key: str, port: int, engine_port: int) -> subprocess.Popen[str]:
     settings = {
-        "MODEL": model,
-        "SERVED_NAME": "tiny",
+        "MODEL": tiny_model(),
+        "SERVED_NAME": _MODEL,
         "API_KEY": key,
         "PORT": str(port),
         "ENGINE_PORT": str(engine_port),
@@ -64,99 +84,132 @@ def start(python: Path, model: str, key: str, port: int, engine_port: int) -> su
     }
     named = {f"RAGZERO_GENERATE_{name}": value for name, value in settings.items()}
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", **named}
-    command = [str(python), "-m", "functions.generate"]
+    command = [str(VLLM_PYTHON), "-m", "functions.generate"]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return int(unused.getsockname()[1])
-
-
-def messages(question: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}]
-
-
-async def first_token_bare(client: httpx.AsyncClient, question: str) -> float:
-    """Seconds until the first line with content."""
+async def first_token(client: httpx.AsyncClient, model: str, messages: Messages) -> tuple[float, int]:
+    """Of a bare stream, read to its end: seconds until the first line with content, and the prompt's tokens."""
     body = {
-        "model": "tiny",
-        "messages": messages(question),
-        "max_tokens": 8,
+        "model": model,
+        "messages": messages,
+        "max_tokens": TOKENS,
         "temperature": 0,
         "stream": True,
+        "stream_options": {"include_usage": True},
     }
-    started, first = time.perf_counter(), 0.0
+    started, first, prompt = time.perf_counter(), 0.0, 0
     async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
         async for line in answer.aiter_lines():
             if not first and '"content":"' in line and '"content":""' not in line:
                 first = time.perf_counter() - started
-    return first
+            if '"usage":{' in line:
+                prompt = json.loads(line.removeprefix("data: "))["usage"]["prompt_tokens"]
+    return first, prompt
 
 
-async def first_token_ours(generator: Generator, question: str) -> float:
-    started, first = time.perf_counter(), 0.0
-    deadline = time.monotonic() + 60
-    stream = generator.stream(messages(question), max_tokens=8, deadline=deadline)
-    async with aclosing(stream) as events:
-        async for event in events:
-            if not first and isinstance(event, Token):
-                first = time.perf_counter() - started
-    return first
+def prompt() -> Messages:
+    return build(_QUESTION, _PASSAGES, _BUDGET, estimated_tokens, secrets.token_hex(8)).messages
 
 
-async def compare(ways: dict[str, Ask], requests: int) -> dict[str, list[float]]:
-    """Milliseconds per way; the ways take turns, so that drift hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(requests + 5):
-        for name, ask in ways.items():
-            taken = await ask(f"bar {number} dor {name}")
-            if number >= 5:  # the first ones warm up
-                seconds[name].append(taken * 1000)
-    return seconds
+def bare(client: httpx.AsyncClient) -> Way:
+    async def ask() -> float:
+        return (await first_token(client, _MODEL, prompt()))[0]
+
+    return ask
 
 
-async def bench(fence: str, engine: str, key: str, requests: int) -> dict[str, list[float]]:
-    bearer = {"Authorization": f"Bearer {key}"}
-    direct = Generator(engine, None, "tiny")
-    through = Generator(fence, key, "tiny")
+def adapter(generator: Generator) -> Way:
+    async def ask() -> float:
+        messages = prompt()
+        started, first = time.perf_counter(), 0.0
+        stream = generator.stream(messages, max_tokens=TOKENS, deadline=time.monotonic() + 60)
+        async with aclosing(stream) as events:
+            async for event in events:
+                if not first and isinstance(event, Token):
+                    first = time.perf_counter() - started
+        return first
+
+    return ask
+
+
+class _Retrieved:
+    """Retrieval that takes no time, and a memory of wake-ups that nobody asks."""
+
+    async def search(self, _tenant: uuid.UUID, _question: Question) -> Found:
+        return Found(Retrieved(_PASSAGES, "exact", 1, {}), Timings(), True, [])
+
+    async def woke(self, _model: str, _waited_s: float) -> None: ...
+
+    async def eta_s(self, _model: str) -> float | None: ...
+
+
+def query(generator: Generator) -> Way:
+    """The query function from `sources` to the first `token`: prompt, adapter, citations, server-sent events."""
+    beside: Any = _Retrieved()
+    service = AnswerService(beside, Models(generator, None, _BUDGET, estimated_tokens), beside)
+
+    async def ask() -> float:
+        wanted = Ask(Question(_QUESTION, "default", 8, None), "wait", time.monotonic() + 60)
+        shown = first = 0.0
+        async for line in server_sent(uuid.uuid4(), service.events(uuid.uuid4(), wanted)):
+            if line.startswith("event: sources"):
+                shown = time.perf_counter()
+            elif line.startswith("event: token") and not first:
+                first = time.perf_counter() - shown
+        return first
+
+    return ask
+
+
+async def compare(ways: Mapping[str, Way], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds per way and round. Each round draws an order, so that drift and neighbours hit all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + _WARM_UP):
+        for name in random.sample(list(ways), len(ways)):
+            seconds = await ways[name]()
+            if number >= _WARM_UP:
+                taken[name].append(seconds * 1000)
+    return taken
+
+
+async def measure(fence: str, engine: str, key: str, rounds: int) -> dict[str, list[float]]:
+    headers = {"Authorization": f"Bearer {key}"}
+    direct, through = Generator(engine, None, _MODEL), Generator(fence, key, _MODEL)
     async with (
-        httpx.AsyncClient(base_url=engine, timeout=60) as bare,
-        httpx.AsyncClient(base_url=fence, timeout=60, headers=bearer) as fenced,
+        httpx.AsyncClient(base_url=engine, timeout=60) as to_engine,
+        httpx.AsyncClient(base_url=fence, timeout=60, headers=headers) as to_fence,
     ):
-        ways: dict[str, Ask] = {
-            "bare": lambda question: first_token_bare(bare, question),
-            "fence": lambda question: first_token_bare(fenced, question),
-            "adapter": lambda question: first_token_ours(direct, question),
-            "fence_and_adapter": lambda question: first_token_ours(through, question),
+        ways = {
+            "bare stream to the engine": bare(to_engine),
+            "bare stream through the fence": bare(to_fence),
+            "adapter to the engine": adapter(direct),
+            "adapter through the fence": adapter(through),
+            "query function through the fence": query(through),
         }
-        measured = await compare(ways, requests)
+        taken = await compare(ways, rounds)
     await direct.aclose()
     await through.aclose()
-    return measured
+    return taken
 
 
-def report(measured: dict[str, list[float]]) -> dict[str, object]:
-    p50 = {name: statistics.median(values) for name, values in measured.items()}
-    p95 = {name: statistics.quantiles(values, n=20)[-1] for name, values in measured.items()}
-    return {
-        "requests": len(measured["bare"]),
-        "first_token_ms_p50": {name: round(value, 2) for name, value in p50.items()},
-        "first_token_ms_p95": {name: round(value, 2) for name, value in p95.items()},
-        "added_ms_p50": round(p50["fence_and_adapter"] - p50["bare"], 2),
-        "goal_ms": 10,
-    }
+def table(taken: Mapping[str, Sequence[float]], yardstick: str) -> None:
+    """Medians, 95th percentiles, and the median of what each took more than the yardstick in the same round."""
+    print(f"{'ms to the first token':36}{'p50':>8}{'p95':>8}{'more, paired p50':>18}")
+    for name, values in taken.items():
+        more = statistics.median(a - b for a, b in zip(values, taken[yardstick], strict=True))
+        late = statistics.quantiles(values, n=20)[-1]
+        print(f"{name:36}{statistics.median(values):8.1f}{late:8.1f}{more:18.1f}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--requests", type=int, default=60)
-    requests = parser.parse_args().requests
-    key = secrets.token_urlsafe(24)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    rounds, key = parser.parse_args().rounds, secrets.token_urlsafe(24)
     with vllm(key) as (fence, engine):
-        print(json.dumps(report(asyncio.run(bench(fence, engine, key, requests))), indent=2))
+        taken = asyncio.run(measure(fence, engine, key, rounds))
+    print(f"{rounds} rounds; the goal is 10 ms more at the most")
+    table(taken, "bare stream to the engine")
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ async def _hybrid_statement(
     """The very statements the adapter sends, in a transaction that is open already, and nothing around them."""
     asked = {"tenant": tenant, "collection": "default", "question": text, "rare": 500}
     await (await connection.execute(load_sql("search")["scope"], asked, binary=True)).fetchall()
-    scope = Scope(1, "english", chunks, epoch=1, in_scope=chunks)
+    scope = Scope(1, "english", chunks, epoch=1, visible=chunks, in_scope=chunks)
     statement = searcher.statement(False, True, compiled(None))
     parameters = searcher.parameters(scope, text, vector, limit=10)
     rows = await (await connection.execute(statement, parameters, binary=True)).fetchall()

@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ MODEL = ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
 
 
 @contextlib.contextmanager
-def stack() -> Iterator[Stack]:
+def stack(*, rest: bool = False, variables: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """variables: for the functions, besides what local mode gives them."""
     with tempfile.TemporaryDirectory(prefix="ragzero-bench-") as folder:
         Path(folder).chmod(0o711)
-        made = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr))
+        made = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr), rest=rest)
+        made.variables |= variables or {}
         try:
             made.start()
             yield made

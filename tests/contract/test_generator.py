@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 import pytest_asyncio
 
-from shared.adapters.generator import Finish, GenerationEvent, Generator, Prices, Token, Usage, Waking
+from shared.adapters.generator import Finish, GenerationEvent, Generator, Prices, Token, Usage, Waking, client
 from shared.core.breaker import Breaker
 from shared.core.errors import (
     BadUpstream,
@@ -280,6 +280,90 @@ async def test_waking_does_not_open_the_breaker(gpu: FakeGpu) -> None:
     for _ in range(3):
         with pytest.raises(DeadlineExceeded):
             await ask(generator, seconds=0.2)
+    gpu.heal()
+    assert text(await ask(generator))
+    await generator.aclose()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second of silence is too long for a server that is awake, one and a half for any."""
+    monkeypatch.setattr(client, "_SILENT_S", 0.5)
+    monkeypatch.setattr(client, "_HELD_S", 1.5)
+
+
+async def test_silence_of_a_server_that_was_awake_opens_the_breaker(gpu: FakeGpu, impatient: None) -> None:
+    generator = Generator(gpu.url, gpu.key, gpu.model, breaker=Breaker(threshold=2, cooldown_s=0.3))
+    assert text(await ask(generator))
+    gpu.silent()
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            await ask(generator, seconds=0.6)
+    with pytest.raises(Unavailable, match="2 times in a row"):
+        await ask(generator)
+    gpu.heal()
+    await asyncio.sleep(0.35)
+    assert text(await ask(generator))
+    await generator.aclose()
+
+
+async def test_the_knocks_answer_is_proof_enough_that_a_server_is_awake(
+    gpu: FakeGpu, impatient: None
+) -> None:
+    generator = Generator(gpu.url, gpu.key, gpu.model, breaker=Breaker(threshold=1))
+    await generator.knock()
+    await _until(lambda: generator._knocking is not None and generator._knocking.done())
+    gpu.silent()
+    with pytest.raises(DeadlineExceeded):
+        await ask(generator, seconds=0.6)
+    with pytest.raises(Unavailable, match="1 times in a row"):
+        await ask(generator)
+    await generator.aclose()
+
+
+async def test_silence_in_mid_stream_opens_the_breaker_and_slow_words_do_not(
+    gpu: FakeGpu, impatient: None
+) -> None:
+    generator = Generator(gpu.url, gpu.key, gpu.model, breaker=Breaker(threshold=1))
+    gpu.slow(0.3)
+    with pytest.raises(DeadlineExceeded, match="did not finish"):
+        await ask(generator, seconds=0.8)
+    gpu.stall_after(1)
+    with pytest.raises(DeadlineExceeded, match="did not finish"):
+        await ask(generator, seconds=0.8)
+    with pytest.raises(Unavailable, match="1 times in a row"):
+        await ask(generator)
+    await generator.aclose()
+
+
+@pytest.mark.parametrize("slept", ["since ever", "again"])
+async def test_silence_of_a_server_that_may_be_waking_opens_nothing(
+    gpu: FakeGpu, impatient: None, monkeypatch: pytest.MonkeyPatch, slept: str
+) -> None:
+    """Modal says nothing while a container starts. Only what no start takes is held against the server."""
+    generator = Generator(gpu.url, gpu.key, gpu.model, breaker=Breaker(threshold=1))
+    if slept == "again":
+        assert text(await ask(generator))
+        monkeypatch.setattr(client, "_AWAKE_S", 0.1)
+        await asyncio.sleep(0.2)
+    gpu.silent()
+    with pytest.raises(DeadlineExceeded):
+        await ask(generator, seconds=1.0)
+    with pytest.raises(DeadlineExceeded):
+        await ask(generator, seconds=1.6)
+    with pytest.raises(Unavailable, match="1 times in a row"):
+        await ask(generator)
+    await generator.aclose()
+
+
+@pytest.mark.parametrize("how", ["503", "303"])
+async def test_a_server_that_says_it_wakes_fails_nobody(gpu: FakeGpu, impatient: None, how: str) -> None:
+    generator = Generator(gpu.url, gpu.key, gpu.model, breaker=Breaker(threshold=1))
+    assert text(await ask(generator))
+    gpu.cold_for(60) if how == "503" else gpu.redirect_for(60, every=0.7)
+    for seconds in (0.3, 1.8):
+        with pytest.raises(DeadlineExceeded):
+            await ask(generator, seconds=seconds)
     gpu.heal()
     assert text(await ask(generator))
     await generator.aclose()

@@ -63,7 +63,8 @@ def test_an_api_delete_is_effective_when_it_has_answered(installation: Installat
     installation.put("crane.txt", V1)
     installation.deliver()
     id = installation.document("crane.txt")["id"]
-    assert api.delete(f"/v1/documents/{id}").json() == {"id": str(id), "status": "deleted"}
+    receipt = api.delete(f"/v1/documents/{id}").json()
+    assert (receipt["id"], receipt["status"]) == (str(id), "deleted")
     assert ask(api, "How much does the harbour crane lift?")["sources"] == []
     installation.deliver()
     assert installation.document("crane.txt")["status"] == "deleted"

@@ -76,6 +76,8 @@ class Installation:
     tenant: uuid.UUID = field(default_factory=uuid.uuid4)
     api_key: str = ""
     admin_key: str = ""
+    # settings of every function: where Redis is, when there is one
+    cache: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def fresh(
@@ -125,6 +127,7 @@ class Installation:
             "aws_endpoint_url": self.aws.url,
             "default_tenant": self.tenant,
             "model_dir": self.model_dir,
+            **self.cache,
         }
 
     def environment(self, role: str) -> dict[str, str]:

@@ -32,14 +32,14 @@ def router(max_upload_bytes: int) -> APIRouter:
     ) -> DocumentPage:
         """Newest first; deleted ones only with status=deleted."""
         rows, following = await wired.documents.list(
-            who.tenant_id, limit=limit, cursor=cursor, status=status, collection=collection
+            who, limit=limit, cursor=cursor, status=status, collection=collection
         )
         return DocumentPage(items=[_view(row) for row in rows], next_cursor=following)
 
     @routes.get("/{id}")
     async def document(id: UUID, who: Reader, wired: Wired) -> DocumentView:
         """What is known of a document: its status, how it got there, and why where it is not searchable."""
-        return _view(await wired.documents.get(who.tenant_id, id))
+        return _view(await wired.documents.get(who, id))
 
     @routes.post("", status_code=202, max_body_size=max_upload_bytes + _FORM_OVERHEAD)
     async def upload(
@@ -56,7 +56,7 @@ def router(max_upload_bytes: int) -> APIRouter:
             )
         name = file.filename or ""
         id, key = await wired.documents.upload(
-            who.tenant_id, name, file.file, _content_type(name), parse_metadata(metadata, collection)
+            who, name, file.file, _content_type(name), parse_metadata(metadata, collection)
         )
         return UploadAccepted(
             id=id, uri=uri_of(wired.bucket, key), status=Status.PENDING, status_url=f"/v1/documents/{id}"
@@ -65,8 +65,8 @@ def router(max_upload_bytes: int) -> APIRouter:
     @routes.delete("/{id}")
     async def delete(id: UUID, who: Writer, wired: Wired) -> Deletion:
         """Removes a document from the index and the bucket. No query sees it once this has answered."""
-        document = await wired.documents.delete(who.tenant_id, id)
-        return Deletion(id=document.id, status=Status.DELETED)
+        coherence = await wired.documents.delete(who, id)
+        return Deletion(id=id, status=Status.DELETED, coherent=coherence.coherent, until=coherence.until)
 
     return routes
 

@@ -1,0 +1,178 @@
+// The API, as this page asks it. What is busy is asked again when it says so.
+
+const PATIENCE = 6;
+const LONGEST_WAIT = 60;
+
+export class Problem extends Error {
+  constructor(status, detail, retryAfter = null, type = "") {
+    super(detail);
+    this.status = status;
+    this.retryAfter = retryAfter;
+    this.type = type;
+  }
+}
+
+export class Api {
+  #key;
+  #busyUntil = 0;
+
+  constructor(key, {onRefused = () => {}} = {}) {
+    this.#key = key;
+    this.onRefused = onRefused;
+  }
+
+  get(path, query = {}, signal) {
+    return this.#asked("GET", address(path, query), {signal});
+  }
+
+  delete(path) {
+    return this.#asked("DELETE", address(path));
+  }
+
+  // The server-sent events of an answer: {event, data}. onWait is told how long a busy API wants us to wait.
+  async *events(path, body, {signal, onWait}) {
+    const response = await this.#patient(() => this.#fetch("POST", address(path), {signal, body}), {signal, onWait});
+    yield* serverSent(response.body.pipeThrough(new TextDecoderStream()));
+  }
+
+  // A file with its name, as one upload; the file is read as it is sent. onProgress gets the share that was sent.
+  upload(file, name, collection, {signal, onProgress, onWait}) {
+    return this.#patient(() => this.#sent(file, name, collection, signal, onProgress), {signal, onWait});
+  }
+
+  async #asked(method, url, {signal} = {}) {
+    const response = await this.#patient(() => this.#fetch(method, url, {signal}), {signal});
+    try {
+      return await response.json();
+    } catch (error) {
+      throw lost(error);
+    }
+  }
+
+  async #fetch(method, url, {signal, body}) {
+    const headers = {Authorization: `Bearer ${this.#key}`};
+    if (body) headers["Content-Type"] = "application/json";
+    let response;
+    try {
+      response = await fetch(url, {method, headers, signal, cache: "no-store", body: body && JSON.stringify(body)});
+    } catch (error) {
+      throw lost(error);
+    }
+    if (response.ok) return response;
+    throw this.#refused(response.status, await response.text().catch(() => ""), response.headers.get("Retry-After"));
+  }
+
+  #sent(file, name, collection, signal, onProgress) {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest(); // fetch does not say how much was sent
+      const abort = () => request.abort();
+      const form = new FormData();
+      form.append("file", file, name);
+      if (collection) form.append("collection", collection);
+      request.open("POST", address("v1/documents"));
+      request.setRequestHeader("Authorization", `Bearer ${this.#key}`);
+      request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+      request.onload = () => {
+        if (request.status === 202) resolve(JSON.parse(request.responseText));
+        else reject(this.#refused(request.status, request.responseText, request.getResponseHeader("Retry-After")));
+      };
+      request.onerror = () => reject(lost());
+      request.onabort = () => reject(new DOMException("aborted", "AbortError"));
+      request.onloadend = () => signal?.removeEventListener("abort", abort);
+      signal?.addEventListener("abort", abort);
+      request.send(form);
+    });
+  }
+
+  #refused(status, text, retryAfter) {
+    const problem = parsed(text);
+    if (status === 401) this.onRefused();
+    const detail = problem.detail ?? `The API answered with status ${status}.`;
+    const wait = retryAfter === null ? null : Number(retryAfter);
+    return new Problem(status, detail, Number.isFinite(wait) ? wait : null, problem.type);
+  }
+
+  // Again after 429, and after 503 where a time is named. Everything waits while the API is busy, not one request alone.
+  async #patient(ask, {signal, onWait}) {
+    for (let attempt = 1; ; attempt += 1) {
+      await pause(this.#busyUntil - Date.now(), signal);
+      try {
+        return await ask();
+      } catch (error) {
+        const again = error.status === 429 || (error.status === 503 && error.retryAfter !== null);
+        if (!again || attempt >= PATIENCE) throw error;
+        const wait = Math.min(error.retryAfter ?? attempt, LONGEST_WAIT);
+        this.#busyUntil = Math.max(this.#busyUntil, Date.now() + wait * 1000);
+        onWait?.(wait);
+      }
+    }
+  }
+}
+
+export function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) reject(signal.reason);
+    else if (ms <= 0) resolve();
+    else {
+      const stop = () => { clearTimeout(timer); reject(signal.reason); };
+      const timer = setTimeout(() => { signal?.removeEventListener("abort", stop); resolve(); }, ms);
+      signal?.addEventListener("abort", stop, {once: true});
+    }
+  });
+}
+
+export async function* serverSent(stream) {
+  let rest = "";
+  for await (const piece of pieces(stream)) {
+    const blocks = (rest + piece).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const event = parsedEvent(block);
+      if (event) yield event;
+    }
+  }
+}
+
+async function* pieces(stream) {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const {done, value} = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+function parsedEvent(block) {
+  const fields = {event: "message", data: ""};
+  for (const line of block.split("\n")) {
+    const [, name, value] = /^(event|data): ?(.*)$/.exec(line) ?? [];
+    if (name === "event") fields.event = value;
+    if (name === "data") fields.data += value;
+  }
+  return fields.data ? {event: fields.event, data: JSON.parse(fields.data)} : null;
+}
+
+// Relative to the page, which may lie below a stage of a gateway.
+function address(path, query = {}) {
+  const url = new URL(path, document.baseURI);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function lost(error) {
+  return error?.name === "AbortError" ? error : new Problem(0, "The API cannot be reached. Is the connection up?");
+}

@@ -1,0 +1,253 @@
+// Signing in, and what is then put together: the views, what leads to them, and the keys that do.
+
+import {Api} from "./api.js";
+import {Ask} from "./ask.js";
+import {confirmed, prepare, showHelp} from "./dialogs.js";
+import {Documents} from "./documents.js";
+import {$, toast} from "./dom.js";
+import {dropped, holdsFiles, picked} from "./files.js";
+import {plural} from "./format.js";
+import {Reader} from "./reader.js";
+import {Uploads} from "./uploads.js";
+import {UploadsView} from "./uploadsview.js";
+import {UsageView} from "./usage.js";
+
+const KEY = "ragzero.key";
+const TOLD = "ragzero.told";
+const VIEWS = {ask: "Ask", documents: "Documents", usage: "Usage"};
+const COLLECTION_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+
+const preferences = {
+  get shortcuts() { return localStorage.getItem("ragzero.shortcuts") !== "off"; },
+  set shortcuts(on) { localStorage.setItem("ragzero.shortcuts", on ? "on" : "off"); },
+};
+
+class Collections extends EventTarget {
+  items = [];
+
+  constructor(api) {
+    super();
+    this.api = api;
+  }
+
+  get searchable() {
+    return this.items.reduce((sum, {documents}) => sum + documents, 0);
+  }
+
+  async refresh() {
+    try {
+      this.items = (await this.api.get("v1/collections", {limit: 200})).items.sort((a, b) => a.name.localeCompare(b.name));
+    } catch (error) {
+      if (error.status !== 401) toast(error.message, "bad");
+      return;
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+class App {
+  constructor(key, caller) {
+    this.mayIngest = caller.scopes.includes("ingest");
+    document.body.classList.toggle("may-ingest", this.mayIngest);
+    this.api = new Api(key, {onRefused: () => leave("This key is not valid any more.")});
+    this.collections = new Collections(this.api);
+    this.reader = new Reader(this.api, {remove: this.mayIngest ? (documents) => this.documents.remove(documents) : null});
+    const read = (spots, index) => this.reader.open(spots, index);
+    this.ask = new Ask(this.api, {read, collections: this.collections});
+    this.documents = new Documents(this.api, {
+      read, collections: this.collections, mayDelete: this.mayIngest, changed: () => this.collections.refresh(),
+    });
+    this.usage = new UsageView(this.api);
+    if (this.mayIngest) this.#takeFiles();
+    this.#introduce(caller);
+    this.#listen();
+    this.collections.refresh();
+    this.#route();
+  }
+
+  #takeFiles() {
+    this.uploads = new Uploads(this.api);
+    new UploadsView(this.uploads, {open: (id) => this.#openUploaded(id)});
+    let settled = 0;
+    this.uploads.addEventListener("change", () => {
+      const {open, total} = this.uploads.counts;
+      if (total - open === settled) return;
+      settled = total - open;
+      clearTimeout(this.soon);
+      this.soon = setTimeout(() => this.#contentsChanged(), 400);
+    });
+    for (const [button, input] of [["#pick-files", "#files-input"], ["#pick-folder", "#folder-input"]]) {
+      $(button).addEventListener("click", () => $(input).click());
+      $(input).addEventListener("change", (event) => {
+        this.#add(picked([...event.target.files]));
+        event.target.value = "";
+      });
+    }
+    this.#takeDrops();
+    window.addEventListener("beforeunload", (event) => { if (this.uploads.counts.open) event.preventDefault(); });
+  }
+
+  #takeDrops() {
+    const overlay = $("#drop");
+    const wanted = (event) => holdsFiles(event) && !document.querySelector("dialog[open]");
+    window.addEventListener("dragover", (event) => {
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      overlay.hidden = !wanted(event);
+    });
+    window.addEventListener("dragleave", (event) => { if (event.relatedTarget === null) overlay.hidden = true; });
+    window.addEventListener("drop", (event) => {
+      overlay.hidden = true;
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      if (wanted(event)) this.#add(dropped(event.dataTransfer));
+    });
+  }
+
+  #add(files) {
+    const input = $("#upload-collection");
+    const name = input.value.trim();
+    if (name && !COLLECTION_NAME.test(name)) {
+      location.hash = "#documents";
+      toast("A collection is named with a-z, 0-9, - and _, and begins with a letter or digit", "bad");
+      input.focus();
+      return;
+    }
+    location.hash = "#documents";
+    this.uploads.add(files, name || null);
+  }
+
+  #contentsChanged() {
+    this.collections.refresh();
+    if (this.view === "documents") this.documents.show();
+  }
+
+  async #openUploaded(id) {
+    const {uri} = this.uploads.items.find((item) => item.id === id);
+    this.reader.open([{documentId: id, uri}]);
+  }
+
+  #introduce({id, scopes}) {
+    $("#who-key").textContent = `${id.slice(0, 6)}…`;
+    $("#who-key").title = id;
+    const may = {query: "ask", ingest: "add", admin: "administer"};
+    $("#who-scopes").textContent = `may ${scopes.map((scope) => may[scope]).join(", ")}`;
+  }
+
+  #listen() {
+    window.addEventListener("hashchange", () => this.#route());
+    document.addEventListener("keydown", (event) => this.#key(event));
+    $("#help-open").addEventListener("click", () => showHelp(preferences));
+    $("#signout").addEventListener("click", () => this.#signOut());
+  }
+
+  async #signOut() {
+    const open = this.uploads?.counts.open ?? 0;
+    const agreed = !open || await confirmed({
+      title: "Sign out now?", text: `${plural(open, "file")} would not be followed or sent any further.`, agree: "Sign out",
+    });
+    if (agreed) leave();
+  }
+
+  #route() {
+    const asked = location.hash.slice(1);
+    if (asked === "main") return;
+    this.view = asked in VIEWS ? asked : "ask";
+    for (const name of Object.keys(VIEWS)) $(`#view-${name}`).hidden = name !== this.view;
+    for (const link of document.querySelectorAll("[data-view]")) {
+      if (link.dataset.view === this.view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    document.title = `${VIEWS[this.view]} · ragzero`;
+    this.documents.hide();
+    if (this.view === "ask") this.ask.focus();
+    if (this.view === "documents") this.documents.show();
+    if (this.view === "usage") this.usage.show();
+  }
+
+  #key(event) {
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) this.ask.stop();
+    const typing = event.target.closest("input, textarea, select");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (!preferences.shortcuts) return;
+    const went = this.goingTo;
+    this.goingTo = event.key === "g";
+    const known = went ? {a: () => this.#go("ask"), d: () => this.#go("documents"), u: () => this.#go("usage")} : {
+      "/": () => { this.#go("ask"); this.ask.focus(); },
+      "n": () => { this.#go("ask"); this.ask.restart(); },
+      "u": () => this.mayIngest && $("#files-input").click(),
+      "?": () => showHelp(preferences),
+    };
+    if (!known[event.key]) return;
+    event.preventDefault();
+    known[event.key]();
+  }
+
+  #go(view) {
+    location.hash = `#${view}`;
+  }
+}
+
+// Forgets everything this page held; why is told on the page that follows.
+function leave(reason = "") {
+  sessionStorage.clear();
+  if (reason) sessionStorage.setItem(TOLD, reason);
+  location.reload();
+}
+
+function showSignIn(told = "") {
+  const form = $("form", $("#signin"));
+  const input = $("#key");
+  const shown = $("#key-show");
+  $("#boot").hidden = true;
+  $("#signin").hidden = false;
+  $("#key-error").textContent = told;
+  input.focus();
+  shown.addEventListener("click", () => {
+    const show = input.type === "password";
+    input.type = show ? "text" : "password";
+    shown.setAttribute("aria-pressed", String(show));
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = $("button[type=submit]", form);
+    button.disabled = true;
+    $("#key-error").textContent = "";
+    const problem = await signIn(input.value.trim());
+    button.disabled = false;
+    if (!problem) return;
+    $("#key-error").textContent = problem;
+    input.setAttribute("aria-invalid", "true");
+    input.focus();
+  });
+}
+
+// What is the matter with the key, or nothing.
+async function signIn(key) {
+  if (!key) return "Enter an API key.";
+  let caller;
+  try {
+    caller = await new Api(key).get("v1/key");
+  } catch (error) {
+    return error.status === 401 ? "This key is not valid. It may have been revoked, or not been copied whole." : error.message;
+  }
+  if (!caller.scopes.includes("query")) return "This key may only add documents. This page needs one that may ask, too.";
+  sessionStorage.setItem(KEY, key);
+  $("#key").value = "";
+  $("#signin").hidden = true;
+  $("#boot").hidden = true;
+  $("#shell").hidden = false;
+  new App(key, caller);
+  return "";
+}
+
+async function start() {
+  for (const dialog of document.querySelectorAll("dialog")) prepare(dialog);
+  const key = sessionStorage.getItem(KEY);
+  const told = sessionStorage.getItem(TOLD) ?? "";
+  sessionStorage.removeItem(TOLD);
+  const problem = key ? await signIn(key) : told;
+  if (!key || problem) showSignIn(problem);
+}
+
+start();

@@ -1,0 +1,195 @@
+// Questions and their answers, one below the other.
+
+import {pause} from "./api.js";
+import {head} from "./dialogs.js";
+import {$, el, fill, options} from "./dom.js";
+import {plural} from "./format.js";
+import {Turn} from "./turn.js";
+
+const MOST_TURNS = 100;
+const PASSAGES = ["3", "5", "8", "12", "20"];
+const ANSWERED = {true: "Written by the model", false: "Quotes only"};
+const COLD = {wait: "Wait for it", extractive: "Quote meanwhile", fallback: "Ask the fallback model"};
+
+export class Ask {
+  #running = null;
+  #turns = 0;
+  #modes = [];
+  #choices = {generate: "true", on_cold: "wait", top_k: "5", mode: ""};
+
+  constructor(api, {read, collections}) {
+    this.api = api;
+    this.read = read;
+    this.question = $("#question");
+    this.scroller = $("#ask-scroll");
+    $("#composer").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
+    this.question.addEventListener("keydown", (event) => this.#key(event));
+    this.question.addEventListener("input", () => this.#fit());
+    this.scroller.addEventListener("grown", () => this.#follow());
+    this.scroller.addEventListener("scroll", () => { this.following = this.#atEnd(); }, {passive: true});
+    $("#stop").addEventListener("click", () => this.stop());
+    $("#conversation-new").addEventListener("click", () => this.restart());
+    $("#options-open").addEventListener("click", () => this.#chooseOptions());
+    this.following = true;
+    collections.addEventListener("change", () => this.#showCollections(collections));
+  }
+
+  focus() {
+    this.question.focus();
+  }
+
+  stop() {
+    this.#running?.abort();
+    return this.#running !== null;
+  }
+
+  restart() {
+    this.stop();
+    fill($("#turns"));
+    this.#turns = 0;
+    this.#showState();
+    this.focus();
+  }
+
+  #showCollections({items, searchable}) {
+    const select = $("#ask-collection");
+    const names = items.map((one) => one.name);
+    options(select, (names.length ? names : ["default"]).map((name) => [name, name]), select.value || "default");
+    $("#ask-empty-text").textContent = searchable
+      ? `${plural(searchable, "document")} in ${plural(items.length, "collection")} can answer.`
+      : "There is nothing to ask yet.";
+    $("#ask-empty-link").hidden = searchable > 0 || !document.body.classList.contains("may-ingest");
+  }
+
+  #key(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    this.#submit();
+  }
+
+  #submit() {
+    const text = this.question.value.trim();
+    if (!text || this.#running) return;
+    this.question.value = "";
+    this.#fit();
+    this.ask({question: text, collection: $("#ask-collection").value, ...this.#chosen()});
+  }
+
+  #chosen() {
+    const {generate, on_cold, top_k, mode} = this.#choices;
+    return {generate: generate === "true", on_cold, top_k: Number(top_k), ...(mode ? {mode} : {})};
+  }
+
+  async ask(request) {
+    const turn = new Turn(request.question, {
+      read: this.read,
+      again: () => { if (!this.#running) this.ask({...request, cache: "refresh"}); },
+    });
+    this.#add(turn);
+    const controller = this.#running = new AbortController();
+    this.#showState();
+    try {
+      await this.#stream(turn, request, controller.signal);
+    } catch (error) {
+      if (controller.signal.aborted) turn.stopped();
+      else turn.failed(error.message);
+    } finally {
+      this.#running = null;
+      this.#showState();
+    }
+  }
+
+  async #stream(turn, request, signal) {
+    const onWait = (wait) => turn.waiting(wait);
+    try {
+      for await (const one of this.api.events("v1/query", {...request, stream: true}, {signal, onWait})) {
+        if (one.event === "error") return turn.failed(one.data.detail);
+        turn.on(one);
+      }
+    } catch (error) {
+      if (signal.aborted || turn.id === null || error.status) throw error;
+    }
+    if (!turn.over) await this.#fetch(turn, signal);
+  }
+
+  // The stream ended before the answer did. A model's answer is kept, and goes on being written when it is asked for.
+  async #fetch(turn, signal) {
+    if (turn.id === null) throw new Error("The connection broke before there was an answer.");
+    turn.recovering();
+    for (;;) {
+      const answer = await this.api.get(`v1/answers/${turn.id}`, {}, signal).catch((error) => {
+        throw error.status === 404 ? new Error("The connection broke, and the answer was not kept.") : error;
+      });
+      if (answer.status !== "running") return turn.whole(answer);
+      await pause(2000, signal);
+    }
+  }
+
+  #add(turn) {
+    const list = $("#turns");
+    list.append(turn.node);
+    this.#turns += 1;
+    if (list.children.length > MOST_TURNS) list.firstElementChild.remove();
+    this.following = true;
+    this.#follow();
+  }
+
+  #showState() {
+    const running = this.#running !== null;
+    $("#send").hidden = running;
+    $("#stop").hidden = !running;
+    $("#ask-empty").hidden = this.#turns > 0;
+    $("#conversation-new").hidden = this.#turns === 0;
+    $("#view-ask").classList.toggle("begun", this.#turns > 0);
+  }
+
+  #follow() {
+    if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+
+  #atEnd() {
+    const {scrollTop, clientHeight, scrollHeight} = this.scroller;
+    return scrollHeight - scrollTop - clientHeight < 80;
+  }
+
+  #fit() {
+    this.question.style.height = "auto";
+    this.question.style.height = `${Math.min(this.question.scrollHeight, 200)}px`;
+  }
+
+  async #chooseOptions() {
+    const dialog = $("#options");
+    this.#drawOptions(dialog);
+    dialog.showModal();
+    if (await this.#learnModes()) this.#drawOptions(dialog);
+  }
+
+  // Modes are offered once the API's own description names some.
+  async #learnModes() {
+    if (this.asked) return false;
+    this.asked = true;
+    const described = await this.api.get("openapi.json").catch(() => null);
+    this.#modes = described?.components?.schemas?.QueryRequest?.properties?.mode?.enum ?? [];
+    return this.#modes.length > 0;
+  }
+
+  #drawOptions(dialog) {
+    fill(dialog,
+      head("How to answer", "options-title", () => dialog.close()),
+      this.#modes.length ? this.#choice("mode", "Search", [["", "As set up"], ...this.#modes.map((mode) => [mode, mode])]) : null,
+      this.#choice("generate", "Answers are", Object.entries(ANSWERED)),
+      this.#choice("on_cold", "While the model sleeps", Object.entries(COLD)),
+      this.#choice("top_k", "Passages to read", PASSAGES.map((size) => [size, size])));
+  }
+
+  #choice(name, label, entries) {
+    const select = el("select", {onchange: () => { this.#choices[name] = select.value; this.#summarise(); }});
+    options(select, entries, this.#choices[name]);
+    return el("label.choice", {}, el("span", {}, label), select);
+  }
+
+  #summarise() {
+    const {generate, mode} = this.#choices;
+    $("#options-summary").textContent = [generate === "false" ? "Quotes only" : "", mode].filter(Boolean).join(", ") || "Options";
+  }
+}

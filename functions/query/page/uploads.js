@@ -1,0 +1,175 @@
+// Files on their way: a few are sent at a time, and what became of the others is read from the list of documents.
+
+import {pause} from "./api.js";
+
+const AT_ONCE = 4;
+const TRIES = 4;
+const PAGE = 200;
+const SINGLES = 10;
+const SOONEST_MS = 700;
+const LATEST_MS = 5000;
+
+// waiting, sending, stored (in the bucket, not searchable yet), then one of the others for good
+export const OPEN = new Set(["waiting", "sending", "stored"]);
+export const BROKEN = new Set(["failed", "refused"]);
+
+export class Uploads extends EventTarget {
+  #api;
+  #stop = new AbortController();
+  #waiting = [];
+  #sending = 0;
+  #stored = new Map();
+  #watching = false;
+  #counts = {waiting: 0, sending: 0, stored: 0, searchable: 0, failed: 0, refused: 0};
+
+  constructor(api) {
+    super();
+    this.#api = api;
+    this.items = [];
+  }
+
+  get counts() {
+    const {waiting, sending, stored, searchable, failed, refused} = this.#counts;
+    const open = waiting + sending + stored;
+    return {total: this.items.length, waiting, sending, stored, searchable, open, broken: failed + refused};
+  }
+
+  // From files.js; rows appear while a folder is still being read.
+  async add(files, collection) {
+    for await (const {file, name, error} of files) {
+      const item = {file, name, collection, size: file?.size ?? null, state: "waiting", sent: 0, id: null, reason: ""};
+      this.items.push(item);
+      this.#counts.waiting += 1;
+      if (error) this.#become(item, "refused", {reason: `The browser could not read it: ${error}`});
+      else this.#queue(item);
+    }
+  }
+
+  retry(item) {
+    this.#become(item, "waiting", {reason: "", sent: 0});
+    this.#queue(item);
+  }
+
+  clearSettled() {
+    this.items = this.items.filter((item) => OPEN.has(item.state));
+    Object.assign(this.#counts, {searchable: 0, failed: 0, refused: 0});
+    this.#tell();
+  }
+
+  close() {
+    this.#stop.abort();
+  }
+
+  #queue(item) {
+    this.#waiting.push(item);
+    this.#tell();
+    this.#next();
+  }
+
+  #next() {
+    while (this.#sending < AT_ONCE && this.#waiting.length) {
+      this.#sending += 1;
+      this.#send(this.#waiting.shift()).finally(() => { this.#sending -= 1; this.#next(); });
+    }
+  }
+
+  async #send(item) {
+    this.#become(item, "sending", {});
+    try {
+      const accepted = await this.#sentAtLast(item);
+      this.#become(item, "stored", {id: accepted.id, file: null, sent: 1, reason: ""});
+      this.#expect(item);
+    } catch (error) {
+      if (error.name !== "AbortError") this.#become(item, "refused", {reason: error.message});
+    }
+  }
+
+  // A connection that broke is tried again: the same file under the same name is the same document.
+  async #sentAtLast(item) {
+    const signal = this.#stop.signal;
+    const onProgress = (share) => { item.sent = share; this.#tell(); };
+    const onWait = (wait) => { item.reason = `The API is busy, going on in ${Math.ceil(wait)} s`; this.#tell(); };
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#api.upload(item.file, item.name, item.collection, {signal, onProgress, onWait});
+      } catch (error) {
+        if (error.status !== 0 || attempt >= TRIES) throw error;
+        await pause(1000 * 2 ** (attempt - 1), signal);
+      }
+    }
+  }
+
+  #expect(item) {
+    this.#stored.set(item.id, [...(this.#stored.get(item.id) ?? []), item]);
+    this.#watch();
+  }
+
+  // Looks again sooner while things happen, later while nothing does.
+  async #watch() {
+    if (this.#watching) return;
+    this.#watching = true;
+    try {
+      for (let wait = SOONEST_MS; this.#stored.size;) {
+        await pause(wait, this.#stop.signal);
+        const before = this.#stored.size;
+        await this.#look().catch((error) => { if (ended(error)) throw error; });
+        wait = this.#stored.size < before ? SOONEST_MS : Math.min(wait * 1.4, LATEST_MS);
+      }
+    } catch (error) {
+      if (!ended(error)) throw error;
+    } finally {
+      this.#watching = false;
+    }
+  }
+
+  // The newest documents by the page, as far as there are open ones; the few that are older than those one by one.
+  async #look() {
+    const unseen = new Set(this.#stored.keys());
+    const pages = Math.ceil(this.items.length / PAGE) + 1;
+    let cursor = null;
+    for (let page = 0; page < pages && unseen.size && (page === 0 || cursor); page += 1) {
+      const found = await this.#api.get("v1/documents", {limit: PAGE, cursor}, this.#stop.signal);
+      for (const document of found.items) {
+        unseen.delete(document.id);
+        this.#settle(document);
+      }
+      cursor = found.next_cursor;
+    }
+    for (const id of [...unseen].slice(0, SINGLES)) this.#settle(await this.#single(id));
+  }
+
+  async #single(id) {
+    const items = this.#stored.get(id); // to the end of the row: the others are asked about next time
+    this.#stored.delete(id);
+    this.#stored.set(id, items);
+    try {
+      return await this.#api.get(`v1/documents/${id}`, {}, this.#stop.signal);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return {id, status: "deleted"};
+    }
+  }
+
+  #settle(document) {
+    const items = this.#stored.get(document.id);
+    if (!items || document.status === "pending" || document.status === "processing") return;
+    this.#stored.delete(document.id);
+    const {pages, status} = document;
+    const reason = document.reason ?? (status === "deleted" ? "It was deleted meanwhile." : "");
+    for (const item of items) this.#become(item, status === "searchable" ? "searchable" : "failed", {pages, reason});
+  }
+
+  #become(item, state, changes) {
+    this.#counts[item.state] -= 1;
+    this.#counts[state] += 1;
+    Object.assign(item, changes, {state});
+    this.#tell();
+  }
+
+  #tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+// Signed out, or told that the key holds no longer.
+const ended = (error) => error.name === "AbortError" || error.status === 401;

@@ -1,0 +1,150 @@
+"""The HTTP API under load, on one machine that also makes the load: hits against the thinnest application that sends the
+same command to the same Redis from the same server, turn by turn; then users who ask once a second; then misses.
+
+Ratios are what to look at: the machine is not alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import redis
+
+from scripts.benchmarks.load import Post, patient, saturating
+from scripts.benchmarks.throwaway import client, percentile, report, stack, wait_until_searchable
+from scripts.local.process import HOST, accepts, free_port
+from scripts.local.stack import ROOT, Stack
+from shared.core.credentials import present
+
+_QUESTION = {"question": "Who keeps the lighthouse of Karlsund, and since when?"}
+_TEXT = (
+    "The lighthouse of Karlsund has been kept by Ingrid Sommer since 1974. She took over from her uncle.\n\n"
+    + (
+        "Every evening at dusk the lamp is lit, and every morning the lens is polished with a woollen cloth. "
+        * 12
+    )
+)
+_UNLIMITED = {
+    "RAGZERO_KEY_RATE": "1000000",
+    "RAGZERO_KEY_BURST": "1000000",
+    "RAGZERO_TENANT_RATE": "1000000",
+    "RAGZERO_TENANT_BURST": "1000000",
+}
+
+
+def hits(made: Stack, seconds: int, rounds: int, users: int) -> dict[str, object]:
+    ours = Post(
+        f"{made.api.url}/v1/query",
+        json.dumps(_QUESTION).encode(),
+        {"Authorization": f"Bearer {made.secrets.api_key}", "Content-Type": "application/json"},
+    )
+    size = _warmed(made)
+    with _thinnest(made) as port:
+        thin = Post(f"http://{HOST}:{port}/v1/query", ours.body, ours.headers)
+        found: dict[str, object] = {"answer_bytes": size}
+        for connections in (100, 1000):
+            taken: dict[str, list[dict[str, float]]] = {"api": [], "thinnest": []}
+            for _ in range(rounds):
+                for name, post in (("api", ours), ("thinnest", thin)):
+                    taken[name].append(saturating(post, connections, seconds))
+            found[f"{connections}_connections"] = _compared(taken)
+        found[f"{users}_users"] = {
+            "api": asyncio.run(patient([ours], users, seconds)),
+            "thinnest": asyncio.run(patient([thin], users, seconds)),
+        }
+    return found
+
+
+def _compared(taken: dict[str, list[dict[str, float]]]) -> dict[str, object]:
+    median = {
+        name: {figure: statistics.median(run[figure] for run in runs) for figure in runs[0]}
+        for name, runs in taken.items()
+    }
+    ratios = [a["rps"] / b["rps"] for a, b in zip(taken["api"], taken["thinnest"], strict=True)]
+    return {**median, "ratio": round(statistics.median(ratios), 3)}
+
+
+def _warmed(made: Stack) -> int:
+    """Bytes of the answer, once it comes from the cache."""
+    with client(made) as api:
+        for _ in range(100):
+            answer = api.post("/v1/query", json=_QUESTION)
+            if answer.raise_for_status().json()["cached"] == "exact":
+                return len(answer.content)
+            time.sleep(0.05)
+    raise SystemExit("the answer never came from the cache")
+
+
+@contextlib.contextmanager
+def _thinnest(made: Stack) -> Iterator[int]:
+    with redis.Redis(port=made.redis.port) as cache:
+        (answer,) = [name.decode() for name in cache.keys(f"rz:a:{made.secrets.tenant}:*")]
+    key = present(made.secrets.api_key, made.secrets.pepper).id
+    port = free_port()
+    variables = made.api.environment() | {"RAGZERO_BENCH": f"{key} {made.secrets.tenant} {answer}"}
+    command = ["uvicorn", "scripts.benchmarks.thinnest:app", "--host", HOST, "--port", str(port)]
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command, "--no-access-log", "--log-level", "warning"], cwd=ROOT, env=variables
+    )
+    try:
+        while not accepts(port):
+            time.sleep(0.05)
+        yield port
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def misses(made: Stack, users: int, seconds: int) -> dict[str, object]:
+    """Quotes from everything there is, never from the cache."""
+    deadline = time.monotonic() + seconds
+
+    def one(user: int) -> tuple[list[float], int]:
+        taken, failed = [], 0
+        with client(made) as api:
+            while time.monotonic() < deadline:
+                started = time.perf_counter()
+                question = f"What is the lens of lighthouse {user} {len(taken)} polished with?"
+                answer = api.post("/v1/query", json={"question": question, "cache": "bypass"})
+                taken.append((time.perf_counter() - started) * 1000)
+                failed += answer.status_code != 200
+        return taken, failed
+
+    with ThreadPoolExecutor(users) as pool:
+        runs = list(pool.map(one, range(users)))
+    taken = [ms for times, _ in runs for ms in times]
+    return {
+        "questions_per_s": round(len(taken) / seconds, 1),
+        "p50_ms": percentile(taken, 0.5),
+        "p95_ms": percentile(taken, 0.95),
+        "errors": sum(failed for _, failed in runs),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--users", type=int, default=2000, help="who ask one question a second each")
+    parser.add_argument("--rest", action="store_true", help="Redis over REST, as with Upstash")
+    arguments = parser.parse_args()
+    with stack(rest=arguments.rest, variables=_UNLIMITED) as made:
+        with client(made) as api:
+            api.post("/v1/documents", files={"file": ("lighthouse.txt", _TEXT)}).raise_for_status()
+            wait_until_searchable(api, 1, 60)
+        found = hits(made, arguments.seconds, arguments.rounds, arguments.users)
+        uncached = misses(made, 20, arguments.seconds)
+    report(transport="rest" if arguments.rest else "redis", hits=found, misses=uncached)
+
+
+if __name__ == "__main__":
+    main()

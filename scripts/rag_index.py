@@ -1,0 +1,196 @@
+"""The index under the hood: why a document is not searchable, dead letters, sweeps, and checks of the installation.
+
+`why` and `requeue` take RAGZERO_API_KEY, the rest RAGZERO_ADMIN_KEY.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+from rich.table import Table
+
+from scripts.rag import Failure, call, connect, console
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_STATES = ("open", "superseded", "unreadable")
+
+
+def why(api: httpx.Client, given: argparse.Namespace) -> int:
+    asked = _named(given.document) | ({"labels": given.labels.split(",")} if given.labels else {})
+    found = call(api, "GET", "/v1/index/why", params=asked)
+    _say(
+        f"{found['code']}: {found['explanation']}", style="green" if found["code"] == "searchable" else "bold"
+    )
+    for name in ("failure", "embedding", "lease", "event", "generation", "object", "labels", "sweep"):
+        if found[name]:
+            _say(f"  {name}: {_facts(found[name])}", style="dim")
+    if found["remedy"]:
+        _say(
+            f"what helps: {_REMEDIES[found['remedy']].format(document=given.document, sweep=found['sweep'])}"
+        )
+    return 0 if found["code"] == "searchable" else 2
+
+
+_REMEDIES = {
+    "wait": "wait",
+    "requeue": "scripts/rag index requeue {document}",
+    "replace": "put a file that can be read, or put it again",
+    "confirm_deletes": "put it back, or scripts/rag index confirm-deletes {sweep}",
+    "other_key": "ask with a key that has one of these labels",
+}
+
+
+def requeue(api: httpx.Client, given: argparse.Namespace) -> int:
+    done = call(api, "POST", "/v1/index/requeue", json=_named(given.document))
+    _say(f"{done['key']} will be looked at again")
+    return 0
+
+
+def dead_letters(api: httpx.Client, given: argparse.Namespace) -> int:
+    asked = {"id": given.id, "prefix": given.prefix, "state": given.state, "limit": given.limit}
+    page = call(
+        api, "GET", "/v1/index/dead-letters", params={name: value for name, value in asked.items() if value}
+    )
+    table = Table("id", "sent", "state", "keys", "problem", box=None)
+    for one in page["items"]:
+        table.add_row(one["id"], one["sent_at"], one["state"], "\n".join(one["keys"]), one["problem"] or "")
+    console.print(table)
+    for one in page["items"]:
+        if one["body"]:
+            _say(one["body"])
+    if page["more"]:
+        _say("there are more", style="dim")
+    return 0
+
+
+def redrive(api: httpx.Client, given: argparse.Namespace) -> int:
+    return _moved(
+        "given to ingest again", lambda: call(api, "POST", _LETTERS + "/redrive", json=_wanted(given))
+    )
+
+
+def discard(api: httpx.Client, given: argparse.Namespace) -> int:
+    wanted = _wanted(given) | {"reason": given.reason}
+    return _moved("discarded", lambda: call(api, "POST", _LETTERS + "/discard", json=wanted))
+
+
+_LETTERS = "/v1/index/dead-letters"
+
+
+def _moved(what: str, ask: Callable[[], dict[str, Any]]) -> int:
+    """Again and again, until no call ran out of time."""
+    total, done = 0, False
+    while not done:
+        answer = ask()
+        total, done = total + answer["moved"], answer["done"]
+    _say(f"{total} letters {what}, {answer['kept']} left")
+    return 0
+
+
+def sweeps(api: httpx.Client, given: argparse.Namespace) -> int:
+    table = Table("sweep", "began", "ended", "counts", "trouble", box=None)
+    for one in _listed(api, "/v1/index/sweeps", limit=given.limit):
+        ended = one["finished_at"] or ("at it" if one["working"] else "to be continued")
+        table.add_row(str(one["id"]), one["started_at"], ended, _facts(one["counts"]), one["error"] or "")
+    console.print(table)
+    return 0
+
+
+def confirm_deletes(api: httpx.Client, given: argparse.Namespace) -> int:
+    done = call(api, "POST", f"/v1/index/sweeps/{given.sweep}/confirm-deletes")
+    _say(f"the next sweep has {done['held']} documents deleted, but for those that are there again")
+    return 0
+
+
+def doctor(api: httpx.Client, _given: argparse.Namespace) -> int:
+    health = call(api, "GET", "/v1/index/doctor")
+    for check in health["checks"]:
+        colour = _COLOURS[check["status"]]
+        console.print(f"[{colour}]{check['status']:5}[/]", end="")
+        _say(f"{check['name']}: {check['detail']}")
+        if check["remedy"]:
+            _say(f"       what helps: {check['remedy']}", style="dim")
+    return {"ok": 0, "warn": 0, "fail": 1}[health["status"]]
+
+
+def _named(document: str) -> dict[str, Any]:
+    """By id, by s3:// uri or by key."""
+    try:
+        return {"document_id": str(UUID(document))}
+    except ValueError:
+        return {"key": document.partition("://")[2].partition("/")[2] if "://" in document else document}
+
+
+def _wanted(given: argparse.Namespace) -> dict[str, Any]:
+    wanted = {"ids": given.id, "prefix": given.prefix, "state": given.state}
+    found = {name: value for name, value in wanted.items() if value}
+    if not found and not given.all:
+        raise Failure("say which: --all, --id, --prefix or --state")
+    return found
+
+
+def _listed(api: httpx.Client, path: str, **params: Any) -> list[dict[str, Any]]:
+    found: Any = call(api, "GET", path, params=params)
+    return list(found)
+
+
+def _facts(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items() if one not in (None, 0, False))
+    return ", ".join(value)
+
+
+def _say(text: str, style: str | None = None) -> None:
+    console.print(text, style=style, highlight=False, markup=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/rag index", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[httpx.Client, argparse.Namespace], int], help: str) -> Any:
+        made = commands.add_parser(name, help=help)
+        made.set_defaults(run=run)
+        return made
+
+    one = command("why", why, "why a document is not searchable, and what helps")
+    one.add_argument("document", help="key, s3:// uri or id")
+    one.add_argument("--labels", help="of the key that does not see it, with commas")
+    command("requeue", requeue, "have a document worked on again").add_argument("document")
+    command("doctor", doctor, "checks of the whole installation")
+    command("sweeps", sweeps, "walks through the bucket").add_argument("--limit", type=int, default=10)
+    one = command("confirm-deletes", confirm_deletes, "delete what a sweep has held back")
+    one.add_argument("sweep", type=int)
+    for name, run, help in (
+        ("dead-letters", dead_letters, "messages that ingest has given up on"),
+        ("redrive", redrive, "give dead letters to ingest once more"),
+        ("discard", discard, "give dead letters up for good"),
+    ):
+        one = command(name, run, help)
+        one.add_argument("--id", action="append", help="of a letter; shows its body, too")
+        one.add_argument("--prefix", help="of the key")
+        one.add_argument("--state", choices=_STATES)
+        one.add_argument("--limit", type=int, default=50)
+        one.add_argument("--all", action="store_true")
+        if run is discard:
+            one.add_argument("--reason", required=True)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(argv)
+    try:
+        with connect("RAGZERO_API_KEY" if given.run in (why, requeue) else "RAGZERO_ADMIN_KEY") as api:
+            return int(given.run(api, given))
+    except Failure as failure:
+        print(f"rag index: {failure}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,177 @@
+"""The query function while its database sleeps, moves or has no room (FAULTS.md F5, F6)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from scripts.local.pgbouncer import PgBouncer
+from scripts.local.process import HOST, Server, free_port
+from tests.support.installation import PASSWORD, Installation
+from tests.support.lambda_events import answer, function_url
+from tests.support.lambda_process import LambdaProcess
+from tests.support.servers import revive, running, scratch_folder
+from tests.support.serving_process import ServingProcess
+
+QUESTION = {"question": "What sounds on the fog signal station?"}
+_CONNECT_S = 5  # what the function waits for a connection
+
+
+@pytest.fixture
+def filled(installation: Installation) -> Installation:
+    installation.put("fog.txt", "The fog signal station sounds every thirty seconds.")
+    installation.deliver()
+    return installation
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with scratch_folder() as path:
+        yield path
+
+
+@contextmanager
+def serving(installation: Installation, folder: Path, **variables: str) -> Iterator[httpx.Client]:
+    environment = installation.environment("ragzero_query") | variables
+    headers = {"Authorization": f"Bearer {installation.api_key}"}
+    with (
+        running(ServingProcess(folder, environment)) as process,
+        httpx.Client(base_url=process.url, headers=headers, timeout=30) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def asleep(server: Server) -> Iterator[None]:
+    """Connects hang: something listens where server did, and says nothing."""
+    server.kill()
+    with socket.create_server((HOST, server.port)):
+        yield
+    revive(server)
+
+
+def come_back_later(answer: httpx.Response) -> bool:
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert HOST not in answer.text
+    return True
+
+
+def test_f5_a_function_that_starts_while_the_database_sleeps_says_so_and_works_later(
+    filled: Installation, lambda_process: Callable[..., LambdaProcess]
+) -> None:
+    function = lambda_process("functions.query.handler:handler", filled.environment("ragzero_query"))
+    headers = {"Authorization": f"Bearer {filled.api_key}"}
+    ask = function_url(
+        httpx.Request("POST", "https://ragzero.test/v1/search", headers=headers, json=QUESTION)
+    )
+    function.start()
+    with asleep(filled.databases.pgbouncer):
+        started = time.monotonic()
+        late = answer(function.invoke(ask, timeout=25))
+        assert time.monotonic() - started < 2 * _CONNECT_S
+        assert come_back_later(late)
+        assert not late.json()["type"].endswith("deadline-exceeded"), "it knew before its time was up"
+    assert answer(function.invoke(ask)).status_code == 200
+
+
+def test_f5_a_function_whose_database_fell_asleep_says_so_and_works_later(
+    filled: Installation, folder: Path
+) -> None:
+    """Several at once wait together, not one after the other."""
+    with serving(filled, folder) as client:
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+        with asleep(filled.databases.pgbouncer), ThreadPoolExecutor(12) as pool:
+            time.sleep(1.1)  # connections used within the last second are trusted
+            started = time.monotonic()
+            late = list(pool.map(lambda _: client.post("/v1/search", json=QUESTION), range(12)))
+            assert time.monotonic() - started < 2 * _CONNECT_S
+            assert all(come_back_later(one) for one in late)
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+
+
+def test_f6_while_the_pooler_is_restarted_answers_are_right_or_cleanly_refused(
+    filled: Installation, folder: Path
+) -> None:
+    with serving(filled, folder) as client, ThreadPoolExecutor(4) as pool:
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+        done = threading.Event()
+
+        def keep_asking(_: int) -> Counter[int]:
+            seen: Counter[int] = Counter()
+            while not done.is_set():
+                one = client.post("/v1/search", json=QUESTION)
+                assert one.status_code == 200 or come_back_later(one)
+                if one.status_code == 200:
+                    assert one.json()["results"]
+                seen[one.status_code] += 1
+            return seen
+
+        asking = [pool.submit(keep_asking, n) for n in range(4)]
+        try:
+            for _ in range(2):
+                time.sleep(0.3)
+                filled.databases.pgbouncer.kill()
+                revive(filled.databases.pgbouncer)
+        finally:
+            time.sleep(0.3)
+            done.set()
+        seen = sum((one.result() for one in asking), Counter())
+        assert seen[200] > seen[503]
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+
+
+def test_f6_requests_beyond_the_pool_wait_their_turn_or_are_cleanly_refused(
+    filled: Installation, folder: Path
+) -> None:
+    """Two connections, and both are held up by a lock."""
+    url = filled.databases.postgres.dsn(dbname=filled.database)
+    with serving(filled, folder, RAGZERO_DATABASE_CONNECTIONS="2") as client, ThreadPoolExecutor(6) as pool:
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+        with psycopg.connect(url) as holder:
+            holder.execute("lock table chunks in access exclusive mode")
+            asking = [pool.submit(client.post, "/v1/search", json=QUESTION) for _ in range(6)]
+            deadline = time.monotonic() + 15
+            while sum(one.done() for one in asking) < 4 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert client.get("/healthz").status_code == 200
+            holder.rollback()
+        statuses = Counter(one.result().status_code for one in asking)
+        assert statuses == {200: 2, 503: 4}
+        assert all(come_back_later(one.result()) for one in asking if one.result().status_code == 503)
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+
+
+def test_f6_a_pooler_without_room_is_a_clean_503(filled: Installation, folder: Path) -> None:
+    small = PgBouncer(
+        folder / "small", filled.databases.postgres, port=free_port(), tethered=True, max_clients=1
+    )
+    with running(small):
+        url = small.dsn("ragzero_query", PASSWORD, filled.database)
+        with serving(filled, folder / "api", DATABASE_URL=url, RAGZERO_DATABASE_CONNECTIONS="1") as client:
+            assert client.post("/v1/search", json=QUESTION).status_code == 200
+            small.kill()
+            revive(small)
+            with psycopg.connect(url):
+                time.sleep(1.1)  # connections used within the last second are trusted
+                assert come_back_later(client.post("/v1/search", json=QUESTION))
+            assert _in_the_end(lambda: client.post("/v1/search", json=QUESTION).status_code == 200)
+
+
+def _in_the_end(happened: Callable[[], Any]) -> bool:
+    deadline = time.monotonic() + 20
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return time.monotonic() < deadline
