@@ -1,0 +1,69 @@
+"""Where reindex meets its settings and the adapters they choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from functions.reindex.service import SweepService
+from functions.reindex.upkeep import Upkeep
+from functions.reindex.walk import Limits, Means
+from shared import telemetry
+from shared.adapters.cache import epochs
+from shared.adapters.knock import Knock
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.sweeps import SweepStore
+from shared.adapters.s3 import Bucket
+from shared.adapters.sqs import Queue
+from shared.settings import ReindexSettings
+from shared.telemetry import metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the tasks of the handler are done with."""
+
+    sweep: SweepService
+    upkeep: Upkeep
+
+    def close(self) -> None:
+        self.sweep.close()
+
+
+@cache
+def services() -> Services:
+    """Those of this process, built at the first event and kept."""
+    settings = ReindexSettings.load()
+    telemetry.configure(settings.log_level)
+    metrics.configure(settings.metrics_form, "reindex")
+    return build(settings)
+
+
+def build(settings: ReindexSettings) -> Services:
+    store = SweepStore(
+        Database(settings.database_url.get_secret_value()),
+        settings.bucket,
+        epochs.connect(settings),
+        lease_seconds=settings.lease_seconds,
+        grace_seconds=settings.grace_seconds,
+        patience_seconds=settings.patience_seconds,
+    )
+    means = Means(
+        store=store,
+        bucket=Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
+        ingest=Queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
+        default_tenant=settings.default_tenant,
+        limits=Limits(
+            max_deletes=settings.max_deletes,
+            max_delete_share=settings.max_delete_share,
+            max_queued=settings.max_queued,
+        ),
+    )
+    return Services(SweepService(means), Upkeep(store, _embedding_job(settings), settings.knock_seconds))
+
+
+def _embedding_job(settings: ReindexSettings) -> Knock | None:
+    if settings.embed_url is None or settings.embed_key is None:
+        return None
+    key = settings.embed_key.get_secret_value()
+    return Knock(settings.embed_url, key, settings.pace, proxy_token=settings.proxy_token)
