@@ -30,8 +30,8 @@ class Scaling:
     """Seconds that a container waits for the next knock, and costs."""
 
 
-# What the idle tail of one backlog costs on a T4 (0.59 USD per hour, list price of May 2026):
-# 10 s 0.002 USD, 60 s 0.010 USD. Starting again from the snapshot takes a few seconds, so a short tail is enough.
+# The idle tail of one backlog costs containers x scaledown_window x the GPU's price per second: in prod at
+# most 4 x 60 s of it. The work lies in the database, so a short tail costs the next backlog a start, no more.
 SCALING = {
     "dev": Scaling(max_containers=1, scaledown_window=10),
     "staging": Scaling(max_containers=1, scaledown_window=10),
@@ -99,7 +99,7 @@ class Embed:
     secrets=[secret],
     min_containers=0,
     max_containers=2,
-    scaledown_window=10,  # without a GPU: next to nothing
+    scaledown_window=10,  # its idle tail costs 10 s of the smallest container, and no GPU
     timeout=1 * MINUTES,
 )
 @modal.concurrent(max_inputs=20)

@@ -29,15 +29,15 @@ class Scaling:
     """Seconds that a container waits for the next question, and costs."""
 
 
-# What the idle tail of one visit costs on an L4 (0.80 USD per hour, list price of May 2026):
-# 60 s 0.013 USD, 120 s 0.027 USD, 300 s 0.067 USD.
+# The idle tail of one visit costs scaledown_window x the GPU's price per second (RAGZERO_PRICE_GPU_SECOND of
+# the query function): in prod 300 s of it. Whoever comes within it waits for no start.
 SCALING = {
     "dev": Scaling(max_containers=1, scaledown_window=1 * MINUTES),
     "staging": Scaling(max_containers=1, scaledown_window=2 * MINUTES),
     "prod": Scaling(max_containers=4, scaledown_window=5 * MINUTES),
 }[DEPLOYMENT.environment]
 
-MAX_SEQUENCES = 32  # batching beyond this slows each answer down on a GPU of this size
+MAX_SEQUENCES = 32  # a first guess: more share a GPU's cost among more answers, and make each of them slower
 STARTUP = 20 * MINUTES  # the first start downloads and compiles; later ones find both on the Volumes
 
 weights = modal.Volume.from_name("ragzero-weights", create_if_missing=True)

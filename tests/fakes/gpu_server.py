@@ -34,7 +34,7 @@ Messages = list[dict[str, str]]
 Vectors = list[list[float]]
 BadVectors = Literal["few", "nan", "dimension", "reordered"]
 Mode = Literal[
-    "well", "cold", "redirect", "silent", "html", "status", "cut", "garbage", "error", "unfinished"
+    "well", "cold", "redirect", "silent", "stalled", "html", "status", "cut", "garbage", "error", "unfinished"
 ]
 
 
@@ -79,6 +79,8 @@ class FakeGpu:
         self.reply("The answer is forty-two [1].")
         self._parked: dict[str, tuple[float, Any]] = {}
         self._socket = socket.create_server(("127.0.0.1", 0))
+        # Connections inherit it; asyncio sets it on sockets that name their protocol only, and this one does not.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         routes = [
             Route("/health", self._health),
             Route("/v1/models", self._models),
@@ -139,6 +141,10 @@ class FakeGpu:
     def silent(self) -> None:
         """Accepts and never answers."""
         self._now = _Behaviour("silent")
+
+    def stall_after(self, tokens: int) -> None:
+        """Falls silent in mid-stream, the connection open."""
+        self._now = _Behaviour("stalled", tokens=tokens)
 
     def cut_after(self, tokens: int) -> None:
         """Drops the connection in mid-stream."""
@@ -252,6 +258,8 @@ class FakeGpu:
             for number, token in enumerate(tokens):
                 if now.mode in ("cut", "garbage", "error") and number == now.tokens:
                     break
+                if now.mode == "stalled" and number == now.tokens:
+                    await asyncio.sleep(3600)
                 await asyncio.sleep(now.token_delay_s)
                 yield _event({"choices": [{"index": 0, "delta": {"content": token}}]})
             for event in self._ending(now, body, len(tokens)):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -17,65 +14,35 @@ from functions.embed.probe import probe
 from functions.ingest.wiring import build
 from scripts.model_build import find_model
 from shared.core.errors import ConfigurationError, Unavailable
+from tests.support import modal_definition
 from tests.support.installation import Installation
+from tests.support.modal_definition import COMMIT, KEY, ROOT, Definition
 
 modal = pytest.importorskip("modal")
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra/modal/embed.py"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-KEY = "the-key-of-the-modal-tests"
-
-
-class Definition:
-    """The module, and what it told Modal; Modal's own checks of that ran too."""
-
-    def __init__(self) -> None:
-        self.told: dict[str, dict[str, Any]] = {}
-        self.args: dict[str, tuple[Any, ...]] = {}
-        self.module = ModuleType("not loaded")
-
-    def record(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, key: str) -> None:
-        original = getattr(owner, name)
-
-        def recording(*args: Any, **kwargs: Any) -> Any:
-            self.args[key], self.told[key] = args, kwargs
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, recording)
-
-
+RECORDED = (
+    (modal.App, "cls", "cls"),
+    (modal.App, "function", "function"),
+    (modal, "asgi_app", "asgi_app"),
+    (modal, "enter", "enter"),
+    (modal.Secret, "from_name", "secret"),
+    (modal.Image, "env", "env"),
+    (modal.Image, "uv_pip_install", "install"),
+    (modal.Image, "add_local_file", "file"),
+)
 Load = Callable[..., Definition]
 
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch, model_dir: Path) -> Load:
     def _load(**environment: str) -> Definition:
-        defined = Definition()
-        monkeypatch.chdir(ROOT)
-        values = {
+        usual = {
             "RAGZERO_EMBED_MODEL": "org/model",
             "RAGZERO_EMBED_REVISION": COMMIT,
             "RAGZERO_MODEL_DIR": str(model_dir),
-            **environment,
         }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
-        with monkeypatch.context() as patching:
-            defined.record(patching, modal.App, "cls", "cls")
-            defined.record(patching, modal.App, "function", "function")
-            defined.record(patching, modal, "asgi_app", "asgi_app")
-            defined.record(patching, modal, "enter", "enter")
-            defined.record(patching, modal.Secret, "from_name", "secret")
-            defined.record(patching, modal.Image, "env", "env")
-            defined.record(patching, modal.Image, "uv_pip_install", "install")
-            defined.record(patching, modal.Image, "add_local_file", "file")
-            spec = importlib.util.spec_from_file_location("modal_embed", FILE)
-            assert spec is not None
-            assert spec.loader is not None
-            defined.module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(defined.module)
-        return defined
+        return modal_definition.load(FILE, monkeypatch, RECORDED, usual | environment)
 
     return _load
 
@@ -146,8 +113,7 @@ def test_all_that_is_installed_is_pinned(load: Load) -> None:
 
 
 def test_infra_modal_holds_no_logic() -> None:
-    logic = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Lambda, ast.comprehension)
-    assert not [node for node in ast.walk(ast.parse(FILE.read_text())) if isinstance(node, logic)]
+    assert not modal_definition.logic(FILE)
 
 
 @pytest.fixture

@@ -2,69 +2,36 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import httpx
 import pytest
 
+from scripts.local.process import free_port
 from shared.core.errors import ConfigurationError
+from tests.support import modal_definition
+from tests.support.modal_definition import COMMIT, KEY, ROOT, Definition
 
 modal = pytest.importorskip("modal")
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra/modal/generate.py"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-KEY = "the-key-of-the-modal-tests"
-
-
-class Definition:
-    """The module, and what it told Modal; Modal's own checks of that ran too."""
-
-    def __init__(self) -> None:
-        self.told: dict[str, dict[str, Any]] = {}
-        self.args: dict[str, tuple[Any, ...]] = {}
-        self.module = ModuleType("not loaded")
-
-    def record(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, key: str) -> None:
-        original = getattr(owner, name)
-
-        def recording(*args: Any, **kwargs: Any) -> Any:
-            self.args[key], self.told[key] = args, kwargs
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, recording)
-
-
+RECORDED = (
+    (modal.App, "cls", "cls"),
+    (modal, "concurrent", "concurrent"),
+    (modal, "web_server", "web_server"),
+    (modal.Secret, "from_name", "secret"),
+    (modal.Image, "env", "env"),
+)
 Load = Callable[..., Definition]
 
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     def _load(**environment: str) -> Definition:
-        defined = Definition()
-        monkeypatch.chdir(ROOT)
-        values = {"RAGZERO_GENERATE_MODEL": "org/model", "RAGZERO_GENERATE_REVISION": COMMIT, **environment}
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
-        with monkeypatch.context() as patching:
-            defined.record(patching, modal.App, "cls", "cls")
-            defined.record(patching, modal, "concurrent", "concurrent")
-            defined.record(patching, modal, "web_server", "web_server")
-            defined.record(patching, modal.Secret, "from_name", "secret")
-            defined.record(patching, modal.Image, "env", "env")
-            spec = importlib.util.spec_from_file_location("modal_generate", FILE)
-            assert spec is not None
-            assert spec.loader is not None
-            defined.module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(defined.module)
-        return defined
+        usual = {"RAGZERO_GENERATE_MODEL": "org/model", "RAGZERO_GENERATE_REVISION": COMMIT}
+        return modal_definition.load(FILE, monkeypatch, RECORDED, usual | environment)
 
     return _load
 
@@ -123,8 +90,7 @@ def test_model_and_engine_are_pinned(load: Load) -> None:
 def test_infra_modal_is_no_package_and_holds_no_logic() -> None:
     """An __init__.py there would shadow the Modal SDK; a branch or a loop there would be untested."""
     assert not (FILE.parent / "__init__.py").exists()
-    logic = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Lambda, ast.comprehension)
-    assert not [node for node in ast.walk(ast.parse(FILE.read_text())) if isinstance(node, logic)]
+    assert not modal_definition.logic(FILE)
 
 
 @pytest.fixture
@@ -136,7 +102,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
         monkeypatch.setenv("RAGZERO_GENERATE_MODEL", str(folder))
         monkeypatch.setenv("RAGZERO_GENERATE_API_KEY", KEY)
         for name in ("PORT", "ENGINE_PORT"):
-            monkeypatch.setenv(f"RAGZERO_GENERATE_{name}", str(_free_port()))
+            monkeypatch.setenv(f"RAGZERO_GENERATE_{name}", str(free_port()))
         return folder
 
     return prepare
@@ -163,8 +129,3 @@ def test_the_hooks_start_serve_and_stop(
     assert slept == ("/sleep?level=1 /wake_up? " if snapshot == "1" else "")
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/health")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return int(unused.getsockname()[1])

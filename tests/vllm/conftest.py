@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from scripts.local.process import free_port
 
 ROOT = Path(__file__).parents[2]
 MODEL_LENGTH = 4096
@@ -55,11 +56,6 @@ class Server:
         return next(int(pid) for pid, parent, args in rows if parent in engines and "EngineCore" in args)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return int(unused.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def vllm_python() -> str:
     made = subprocess.run(
@@ -71,7 +67,7 @@ def vllm_python() -> str:
 @pytest.fixture(scope="session")
 def tiny_model(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "tiny-llama"
-    subprocess.run([vllm_python, ROOT / "scripts/vllm_model.py", folder], check=True)
+    subprocess.run([vllm_python, "-m", "scripts.vllm_model", folder], check=True, cwd=ROOT)
     return folder
 
 

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
 import httpx
 
+from shared.adapters.generator.reading import chunks, some
 from shared.adapters.generator.refusals import refusal
+from shared.adapters.generator.waiting import close, pauses, retry_after, waking_until
 from shared.adapters.generator.watch import Watch
 from shared.core.breaker import Breaker
-from shared.core.completion import Chunk, GenerationEvent, Prices, Token, Waking, parse_chunk
-from shared.core.errors import BadUpstream, ConfigurationError, InvalidInput, Unavailable
-from shared.core.sse import EventDecoder
+from shared.core.completion import GenerationEvent, Prices, Token
+from shared.core.errors import BadUpstream, ConfigurationError, DeadlineExceeded, InvalidInput, Unavailable
 
 _CONNECT_S = 5.0
 _CHECK_S = 10.0
 _KNOCK_S = 5.0
-_WAKING_EVERY_S = 1.0
-_LONGEST_PAUSE_S = 4.0
 _REDIRECTS = 30
-_ERROR_BYTES = 64 * 1024
+# A server that is awake sends at least the head of its answer in this time.
+_SILENT_S = 1.0
+# One that spoke this lately is still awake: no scaledown_window in infra/modal is shorter.
+_AWAKE_S = 60.0
+# Modal holds a request for 150 s while a container starts, then redirects it: longer silence is no waking.
+_HELD_S = 160.0
 _PLAIN = {"Accept-Encoding": "identity"}  # to compress a stream is to hold it back
 
 
@@ -51,6 +54,7 @@ class Generator:
         self._api = _api_url(base_url, f"{setting}_URL")
         self._prices = prices
         self._breaker = breaker or Breaker()
+        self._heard_at = float("-inf")
         self._knocking: asyncio.Task[None] | None = None
         self.model = model
         self._client = httpx.AsyncClient(
@@ -78,17 +82,22 @@ class Generator:
         ConfigurationError. An attempt is repeated only while nothing has been handed on.
         """
         self._refuse_while_open()
-        request = self._request(messages, max_tokens, temperature)
+        request, watch = self._request(messages, max_tokens, temperature), Watch(deadline)
         try:
-            async with aclosing(self._complete(request, Watch(deadline))) as events:
+            async with aclosing(self._complete(request, watch)) as events:
                 async for event in events:
                     yield event
         except BadUpstream:
             self._breaker.failed(time.monotonic())
             raise
+        except DeadlineExceeded:
+            if self._went_silent(watch):
+                self._breaker.failed(time.monotonic())
+            raise
         except InvalidInput:  # a server that judges prompts is in good health
             self._breaker.succeeded()
             raise
+        self._heard_at = time.monotonic()
         self._breaker.succeeded()
 
     async def knock(self) -> None:
@@ -131,7 +140,15 @@ class Generator:
 
     async def _get_health(self) -> None:
         with suppress(httpx.HTTPError):
-            await self._client.get(f"{self._api.removesuffix('/v1')}/health", timeout=_KNOCK_S)
+            answer = await self._client.get(f"{self._api.removesuffix('/v1')}/health", timeout=_KNOCK_S)
+            if answer.is_success:
+                self._heard_at = time.monotonic()
+
+    def _went_silent(self, watch: Watch) -> bool:
+        """Whether the server's silence until the deadline is more than that of one that wakes."""
+        silent = watch.silent_s()
+        awake = watch.answering or time.monotonic() - silent - self._heard_at < _AWAKE_S
+        return silent >= (_SILENT_S if awake else _HELD_S)
 
     def _refuse_while_open(self) -> None:
         wait = self._breaker.wait_s(time.monotonic())
@@ -155,7 +172,7 @@ class Generator:
     async def _complete(self, request: httpx.Request, watch: Watch) -> AsyncGenerator[GenerationEvent, None]:
         opening = asyncio.ensure_future(self._open(request, watch))
         try:
-            async for waking in _waking_until(opening, watch):
+            async for waking in waking_until(opening, watch):
                 yield waking
             response = opening.result()
             watch.taken()
@@ -165,11 +182,11 @@ class Generator:
         except httpx.HTTPError as error:
             raise BadUpstream("generator", f"generator broke off ({_said(error)})") from error
         finally:
-            await _close(opening)
+            await close(opening)
 
     async def _open(self, request: httpx.Request, watch: Watch) -> httpx.Response:
         """Tries until the server takes the request; the response's body is unread."""
-        pauses, drops, redirects = _pauses(), 0, 0
+        waits, drops, redirects = pauses(), 0, 0
         while True:
             try:
                 response = await watch.within(partial(self._client.send, request, stream=True))
@@ -178,16 +195,16 @@ class Generator:
                 if drops > 1:
                     raise
             except (httpx.NetworkError, httpx.TimeoutException) as error:
-                await watch.pause(next(pauses), _said(error))
+                await watch.pause(next(waits), _said(error))
             else:
                 if response.status_code not in (303, 503):
                     return response
                 await response.aclose()
                 if response.status_code == 303:
                     redirects += 1
-                    request = self._follow(response, redirects)
+                    request, watch.problem = self._follow(response, redirects), "status 303"
                 else:
-                    await watch.pause(_retry_after(response) or next(pauses), "status 503")
+                    await watch.pause(retry_after(response) or next(waits), "status 503")
 
     def _follow(self, response: httpx.Response, redirects: int) -> httpx.Request:
         """Modal answers 303 to a request that waited for long; our key goes to no other origin."""
@@ -198,7 +215,7 @@ class Generator:
 
     async def _accept(self, response: httpx.Response, watch: Watch) -> None:
         if response.status_code != 200:
-            body = await watch.within(partial(_some, response))
+            body = await watch.within(partial(some, response))
             raise refusal(response.status_code, body, self._setting)
         kind = response.headers.get("content-type", "nothing")
         if not kind.startswith("text/event-stream"):
@@ -206,7 +223,7 @@ class Generator:
 
     async def _read(self, response: httpx.Response, watch: Watch) -> AsyncGenerator[GenerationEvent, None]:
         reason, usage = "unknown", None
-        async for chunk in _chunks(response, watch):
+        async for chunk in chunks(response, watch):
             reason, usage = chunk.reason or reason, chunk.usage or usage
             if chunk.text:
                 watch.token()
@@ -214,54 +231,6 @@ class Generator:
         if usage is not None:
             yield usage
         yield watch.finish(reason, usage, self._prices)
-
-
-async def _waking_until(opening: asyncio.Future[httpx.Response], watch: Watch) -> AsyncIterator[Waking]:
-    """At once when the server is known to sleep, else after a second of silence; then every second."""
-    next_at = _WAKING_EVERY_S
-    while not (await asyncio.wait({opening}, timeout=0.05))[0]:
-        if watch.elapsed() >= next_at or (watch.problem and next_at == _WAKING_EVERY_S):
-            next_at = watch.elapsed() + _WAKING_EVERY_S
-            yield Waking(watch.elapsed())
-
-
-async def _close(opening: asyncio.Future[httpx.Response]) -> None:
-    opening.cancel()
-    with suppress(asyncio.CancelledError, Exception):  # what went wrong is on its way to the caller already
-        await (await opening).aclose()
-
-
-async def _chunks(response: httpx.Response, watch: Watch) -> AsyncIterator[Chunk]:
-    """BadUpstream for garbage, and unless [DONE] ends the stream."""
-    decoder, received = EventDecoder(), response.aiter_bytes()
-    while (piece := await watch.within(partial(anext, received, b""))) != b"":
-        try:
-            for data in decoder.feed(piece):
-                if data == "[DONE]":
-                    await _drain(received)
-                    return
-                yield parse_chunk(data)
-        except ValueError as error:
-            raise BadUpstream("generator", f"generator {error}") from error
-    raise BadUpstream("generator", "generator ended its stream without [DONE]")
-
-
-async def _drain(received: AsyncIterator[bytes]) -> None:
-    """Reads what ends the stream, so that the connection can be used again."""
-    with suppress(TimeoutError, httpx.HTTPError):
-        async with asyncio.timeout(0.05):
-            async for _ in received:
-                pass
-
-
-async def _some(response: httpx.Response) -> bytes:
-    """The body of an error, but not without end."""
-    body = b""
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > _ERROR_BYTES:
-            break
-    return body[:_ERROR_BYTES]
 
 
 def _api_url(base_url: str, setting: str) -> str:
@@ -276,21 +245,6 @@ def _api_url(base_url: str, setting: str) -> str:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """The server's wish, cut to our longest pause: asking early costs one request, asking late costs time."""
-    wish = response.headers.get("retry-after", "")
-    if not wish.isdigit():
-        return None
-    return min(float(wish), _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
-
-
-def _pauses() -> Iterator[float]:
-    pause = 0.25
-    while True:
-        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-        pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
 def _said(error: Exception) -> str:

@@ -20,6 +20,7 @@ class Watch:
         self._started = time.monotonic()
         self._deadline = deadline
         self._taken_s: float | None = None
+        self._heard_s = 0.0
         self._first_token_s: float | None = None
         self.problem = ""
         """Why the server has not taken the request, once a reason is known."""
@@ -28,7 +29,19 @@ class Watch:
         return time.monotonic() - self._started
 
     def taken(self) -> None:
-        self._taken_s = self.elapsed()
+        self._taken_s = self._heard_s = self.elapsed()
+
+    def heard(self) -> None:
+        self._heard_s = self.elapsed()
+
+    @property
+    def answering(self) -> bool:
+        """The server took the request."""
+        return self._taken_s is not None
+
+    def silent_s(self) -> float:
+        """Seconds since the server said anything; 0 when it has said that it is not ready yet."""
+        return 0.0 if self.problem and not self.answering else self.elapsed() - self._heard_s
 
     def token(self) -> None:
         if self._first_token_s is None:
