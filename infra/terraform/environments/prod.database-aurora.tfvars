@@ -1,0 +1,2 @@
+max_acu           = 8
+connection_budget = 500

@@ -1,0 +1,3 @@
+max_cu            = 8
+history_hours     = 168
+connection_budget = 500

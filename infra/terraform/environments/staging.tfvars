@@ -1,0 +1,4 @@
+environment = "staging"
+region      = "eu-central-1"
+zero_idle   = true
+disposable  = true

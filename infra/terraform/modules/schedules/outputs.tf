@@ -1,0 +1,3 @@
+output "group" {
+  value = aws_scheduler_schedule_group.this.name
+}

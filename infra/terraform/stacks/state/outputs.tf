@@ -1,0 +1,4 @@
+output "bucket" {
+  description = "For -backend-config=bucket=..."
+  value       = module.states.name
+}

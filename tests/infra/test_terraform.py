@@ -1,0 +1,249 @@
+"""What the Terraform says, without applying it: form, refusals, plans of every stack and environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+
+from functions.query.app import create_app
+from scripts.local.process import free_port
+from shared.settings import QuerySettings
+from tests.support.moto_server import Moto
+from tests.support.servers import running
+from tests.support.terraform import ENVIRONMENTS, SOURCE, WRAPPER, Stack, resources
+
+pytestmark = pytest.mark.timeout(600)  # on a machine with other work; two minutes on one without
+
+_TESTED = ("app", "database-aurora", "state")
+_THIRD_PARTY = {"database-neon": "neon", "cache-upstash": "upstash"}
+_SCHEMAS = Path(__file__).parent / "schemas"
+Plans = Mapping[tuple[str, str], dict[str, Any]]
+
+
+def test_the_form_is_terraforms_own() -> None:
+    subprocess.run([WRAPPER, "fmt", "-check", "-recursive", str(SOURCE)], check=True)
+
+
+@pytest.mark.parametrize("name", _TESTED)
+def test_names_arrows_and_every_refusal(name: str, tmp_path: Path) -> None:
+    """`terraform test`, with AWS mocked. It validates too."""
+    printed = Stack.copied(name, tmp_path).init().run("test", "-no-color")
+    assert re.search(r"Success! [1-9]\d* passed, 0 failed", printed)
+
+
+@pytest.fixture(scope="module")
+def moto(state_folder: Path) -> Iterator[Moto]:
+    with running(Moto(state_folder / "moto", port=free_port(), tethered=True)) as server:
+        yield server
+
+
+def openapi_file(folder: Path) -> Path:
+    """What the app says of itself, in a file."""
+    settings = QuerySettings.load(
+        database_url="postgresql://nobody", bucket="none", pepper="x" * 16, model_dir="."
+    )
+    path = folder / "openapi.json"
+    path.write_text(json.dumps(create_app(settings).openapi()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def plans(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Plans:
+    """Of the AWS stacks, by (stack, environment)."""
+    scratch = tmp_path_factory.mktemp("plans")
+    contract = {"connections": 500, "always_on": [], "network": None}
+    for environment in ENVIRONMENTS:
+        moto.client("ssm").put_parameter(
+            Name=f"/ragzero/{environment}/database", Type="String", Value=json.dumps(contract)
+        )
+    app = [
+        f"-var=package_dir={SOURCE}/stacks/app/tests/packages",
+        f"-var=openapi_file={openapi_file(scratch)}",
+        f"-var=endpoint_url={moto.url}",
+    ]
+    aurora = ["-var=emulated=true"]
+    stacks = [
+        Stack.copied(name, scratch, moto.variables, options)
+        for name, options in (("app", app), ("database-aurora", aurora))
+    ]
+
+    def planned(stack: Stack) -> list[tuple[tuple[str, str], dict[str, Any]]]:
+        stack.init()
+        return [((stack.name, each), stack.plan(*stack.files(each))) for each in ENVIRONMENTS]
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(entry for entries in pool.map(planned, stacks) for entry in entries)
+
+
+def test_every_environment_plans(plans: Plans) -> None:
+    assert len(plans) == 2 * len(ENVIRONMENTS)
+    for plan in plans.values():
+        assert {tuple(each["change"]["actions"]) for each in plan["resource_changes"]} <= {
+            ("create",),
+            ("read",),
+        }
+
+
+_NAMES = (
+    "name",
+    "bucket",
+    "function_name",
+    "cluster_identifier",
+    "identifier",
+    "alarm_name",
+    "dashboard_name",
+)
+# What lies inside something that carries the environment.
+_INSIDE = {
+    "aws_apigatewayv2_stage",
+    "aws_cloudwatch_log_metric_filter",
+    "aws_iam_role_policy",
+    "aws_scheduler_schedule",
+    "aws_lambda_permission",
+}
+
+
+def _names(plan: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {
+        (each["type"], str(each["values"][name]))
+        for each in resources(plan["planned_values"]["root_module"])
+        for name in _NAMES
+        if each["mode"] == "managed" and each["type"] not in _INSIDE and each["values"].get(name)
+    }
+
+
+def test_two_environments_in_one_account_do_not_meet(plans: Plans) -> None:
+    named = {
+        environment: set().union(*(_names(plans[stack, environment]) for stack in ("app", "database-aurora")))
+        for environment in ENVIRONMENTS
+    }
+    for environment, names in named.items():
+        assert len(names) > 30
+        assert not [name for name in names if environment not in name[1]]
+    assert not named["dev"] & named["staging"]
+
+
+def _blocks(kind: str) -> Iterator[tuple[Path, str, dict[str, Any]]]:
+    for path in sorted(SOURCE.rglob("*.tf")):
+        if ".terraform" not in path.parts:
+            with path.open() as file:
+                parsed = hcl2.load(file)
+            for block in parsed.get(kind, []):
+                for name, body in block.items():
+                    yield path, name.strip('"'), body
+
+
+def test_every_variable_says_what_it_is_and_refuses_what_it_is_not() -> None:
+    """Booleans and what the functions are handed need no check of their own."""
+    unchecked = []
+    for path, name, body in _blocks("variable"):
+        assert {"description", "type"} <= set(body), f"{path}: {name}"
+        if "validation" not in body and body["type"] not in ("bool", "${bool}"):
+            unchecked.append(name)
+    assert set(unchecked) == {"passwords"}
+
+
+def test_everything_is_pinned() -> None:
+    for path in sorted((SOURCE / "stacks").glob("*/versions.tf")):
+        with path.open() as file:
+            providers = hcl2.load(file)["terraform"][0]["required_providers"][0]
+        for name, provider in providers.items():
+            if not name.startswith("__"):
+                assert re.fullmatch(r'"\d+\.\d+\.\d+"', provider["version"]), f"{path}: {name}"
+    locked = {path.parent.name for path in (SOURCE / "stacks").glob("*/.terraform.lock.hcl")}
+    assert locked == set(_TESTED)
+
+
+def _stand_in(name: str, described: Mapping[str, Any], folder: Path) -> None:
+    """A module that takes and gives what the recorded resource does, so that Terraform itself compares the two."""
+    folder.mkdir(parents=True)
+    lines = []
+    for attribute, is_ in described["attributes"].items():
+        if is_.get("required") or is_.get("optional"):
+            default = "" if is_.get("required") else "\n  default = null"
+            lines.append(f'variable "{attribute}" {{\n  type = {is_["type"]}{default}\n}}')
+        given = f"var.{attribute}" if is_.get("required") else json.dumps(attribute)
+        sensitive = "\n  sensitive = true" if is_.get("sensitive") else ""
+        lines.append(f'output "{attribute}" {{\n  value = {given}{sensitive}\n}}')
+    for block, attributes in described["blocks"].items():
+        fields = ", ".join(f"{attribute} = optional({type_})" for attribute, type_ in attributes.items())
+        lines.append(f'variable "{block}" {{\n  type = object({{ {fields} }})\n  default = null\n}}')
+    (folder / "main.tf").write_text("\n".join(lines) + "\n")
+
+
+def _with_stand_ins(stack: Stack, provider: str) -> Stack:
+    """The stack with its third-party resources replaced by modules made from the recorded schema."""
+    schema = json.loads((_SCHEMAS / f"{provider}.json").read_text())
+    versions = (stack.folder / "versions.tf").read_text()
+    pinned = f'source  = "{schema["provider"]}"\n      version = "{schema["version"]}"'
+    assert pinned in versions, f"the schema recorded is not that of the provider pinned in {stack.name}"
+    versions = re.sub(rf"\n    {provider} = {{.*?\n    }}", "", versions, flags=re.DOTALL)
+    versions = re.sub(rf'\nprovider "{provider}" {{.*?}}[^\n]*\n', "\n", versions, flags=re.DOTALL)
+    (stack.folder / "versions.tf").write_text(versions)
+    for name, described in schema["resources"].items():
+        _stand_in(name, described, stack.root / "stand-ins" / name)
+        for path in stack.folder.glob("*.tf"):
+            path.write_text(_referring_to_stand_in(name, path.read_text()))
+    return stack
+
+
+def _referring_to_stand_in(name: str, text: str) -> str:
+    def as_module(found: re.Match[str]) -> str:
+        body = re.sub(r"(?m)^(  \w+) {$", r"\1 = {", found[2])
+        return f'module "{name}_{found[1]}" {{\n  source = "../../stand-ins/{name}"\n{body}\n}}\n'
+
+    text = re.sub(rf'resource "{name}" "(\w+)" {{\n(.*?)\n}}\n', as_module, text, flags=re.DOTALL)
+    return re.sub(rf"\b{name}\.(\w+)\.", rf"module.{name}_\1.", text)
+
+
+@pytest.mark.parametrize(("name", "provider"), _THIRD_PARTY.items())
+def test_third_party_stacks_fit_their_recorded_schemas(
+    name: str, provider: str, moto: Moto, tmp_path: Path
+) -> None:
+    """Applied, with stand-ins for what only the provider makes; every parameter of the contract is there afterwards."""
+    stack = Stack.copied(
+        name, tmp_path, moto.variables, ["-var=environment=tried", "-var=region=eu-central-1"]
+    )
+    stack = _with_stand_ins(stack, provider)
+    if name == "database-neon":
+        stack = Stack(stack.name, stack.root, stack.variables, [*stack.options, "-var=zero_idle=true"])
+    stack.init().apply()
+    made = set(stack.outputs()["parameters"])
+    ssm = moto.client("ssm")
+    found = {
+        each["Name"]
+        for page in ssm.get_paginator("get_parameters_by_path").paginate(
+            Path="/ragzero/tried", Recursive=True
+        )
+        for each in page["Parameters"]
+    }
+    assert made == found
+    stack.destroy()
+    assert not ssm.get_parameters_by_path(Path="/ragzero/tried", Recursive=True)["Parameters"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("suspend_timeout_seconds", "suspend_after_seconds"),
+        ("database_host_pooler", "pooled_host"),
+        ("org_id ", "orgid "),
+    ],
+)
+def test_an_attribute_the_provider_lacks_is_found(old: str, new: str, tmp_path: Path) -> None:
+    stack = _with_stand_ins(Stack.copied("database-neon", tmp_path), "neon")
+    path = stack.folder / "main.tf"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    printed = stack.init().run("validate", "-no-color", accept=(0, 1))
+    assert re.search(r"Unsupported (attribute|argument)|is not expected here|object required", printed), (
+        printed
+    )
