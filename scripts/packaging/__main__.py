@@ -1,0 +1,53 @@
+"""Makes the functions' zips for Lambda and says how large they are; fails when one is over its budget."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.packaging.build import BUILDS, MODEL, Package, build_all, table
+from scripts.packaging.recipes import ARCHITECTURES, PYTHON, RECIPES
+from shared.core.errors import RagzeroError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _arguments(arguments)
+    out = given.out or BUILDS / given.arch
+    try:
+        packages = build_all(
+            given.functions or RECIPES, given.arch, out, python=given.python, model=given.model
+        )
+    except RagzeroError as error:
+        print(f"build: {error}", file=sys.stderr)
+        return 1
+    print(f"for Python {given.python} on {given.arch}, in {out}\n{table(packages)}")
+    return _refused([each for each in packages if each.unzipped > each.budget])
+
+
+def _refused(packages: Sequence[Package]) -> int:
+    for each in packages:
+        print(f"build: {each.name} is over its budget", file=sys.stderr)
+    return 1 if packages else 0
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/build", description=__doc__)
+    parser.add_argument(
+        "functions", metavar="FUNCTION", nargs="*", help=f"{', '.join(RECIPES)} (default: all)"
+    )
+    parser.add_argument(
+        "--arch", choices=ARCHITECTURES, default="arm64", help="the processor (default: %(default)s)"
+    )
+    parser.add_argument("--python", default=PYTHON, help="the runtime's version (default: %(default)s)")
+    parser.add_argument("--model", type=Path, default=MODEL, help="the embedding model's folder")
+    parser.add_argument("--out", type=Path, help="where the zips go (default: .local/build/ARCH)")
+    given = parser.parse_args(arguments)
+    if unknown := set(given.functions) - set(RECIPES):
+        parser.error(f"there is no function {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(main())
