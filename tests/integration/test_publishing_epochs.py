@@ -236,12 +236,12 @@ def test_a_hanging_redis_holds_publishers_up_for_a_quarter_of_a_second_at_most(
 ) -> None:
     """And only three of them; what they could not say is said later, and what Redis hears late does no harm."""
     monkeypatch.setattr(epochs, "COOLDOWN_S", 0.5)
+    monkeypatch.setattr(epochs, "_TOTAL_S", TOTAL_S)
     tenant, before = installation.tenant, installation.epoch()
     counted = Counted(connected(where))
     store = make_store(Epochs(counted, lease_s=LEASE_S))
     assert publish(store, tenant).coherent
     believes(empty_redis, tenant, before)
-    monkeypatch.setattr(epochs, "_TOTAL_S", TOTAL_S)
     redis_server.freeze()
     try:
         started = time.monotonic()
