@@ -106,7 +106,7 @@ class AdministrationService:
     async def keys(
         self, tenant: UUID | None, limit: int, cursor: str | None
     ) -> tuple[list[ApiKey], str | None]:
-        after = paging.opened(cursor, str)
+        after = paging.opened(cursor, paging.hexadecimal)
         return paging.page(await self._writer.run(lambda: self._keys.list(tenant, limit + 1, after)), limit)
 
     async def change_key(self, id: str, changes: Mapping[str, Any]) -> ApiKey:

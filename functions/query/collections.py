@@ -76,7 +76,7 @@ class CollectionService:
     async def get(self, who: Principal, name: str) -> Collection:
         found = await self._catalog.collections(who.tenant_id, who.acl, limit=1, name=name)
         if not found:
-            raise NotFound(f"there is no collection {name[:80]!r}")
+            raise NotFound(f"there is no collection {name!r}")
         return found[0]
 
     async def list(
@@ -84,7 +84,7 @@ class CollectionService:
     ) -> tuple[list[Collection], str | None]:
         """A page of collections, newest first, and the cursor of the next page."""
         rows = await self._catalog.collections(
-            who.tenant_id, who.acl, limit=limit + 1, after=paging.opened(cursor, int)
+            who.tenant_id, who.acl, limit=limit + 1, after=paging.opened(cursor, paging.number)
         )
         return paging.page(rows, limit)
 

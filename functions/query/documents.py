@@ -77,7 +77,7 @@ class DocumentService:
             who.acl,
             limit=limit + 1,
             status=status,
-            collection=collection,
+            collection=None if collection is None else collection_name(collection),
             after=paging.opened(cursor, UUID),
         )
         return paging.page(rows, limit)

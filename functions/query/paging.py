@@ -39,5 +39,15 @@ def opened(cursor: str | None, id: Callable[[str], _Id]) -> tuple[datetime, _Id]
         raise InvalidInput("the cursor is not one this API gave out", field="cursor") from error
 
 
+def number(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise ValueError(text)
+    return int(text)
+
+
+def hexadecimal(text: str) -> str:
+    return bytes.fromhex(text).hex()
+
+
 def _cursor(row: Any) -> str:
     return base64.urlsafe_b64encode(f"{row.created_at.isoformat()} {row.id}".encode()).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import contextlib
 import json
 import re
@@ -127,6 +128,19 @@ def test_32_fields_that_are_not_the_callers_are_refused(quiet_api: TestClient, f
     ):
         assert field in refused(quiet_api.post(path, json=body | value), 422)["detail"]
     assert field in refused(quiet_api.patch("/v1/collections/default", json=value), 422)["detail"]
+
+
+def test_32_odd_names_and_cursors_are_refused(operator: TestClient) -> None:
+    for name in ("%00", "a%00", "X", "a%20b", "..", "x" * 64, "%27%3B--"):
+        for method in ("GET", "PATCH", "DELETE"):
+            body = {"json": {}} if method == "PATCH" else {}
+            refused(operator.request(method, f"/v1/collections/{name}", **body), 404, 405, 422)
+        refused(operator.get(f"/v1/documents?collection={name}"), 422)
+    for last in (b"\x00", b"-1", b"9" * 30, b"1;drop", b"", b"zz"):
+        cursor = base64.urlsafe_b64encode(b"2026-01-01T00:00:00+00:00 " + last).decode()
+        for path in ("/v1/admin/keys", "/v1/admin/tenants", "/v1/collections", "/v1/documents"):
+            status = operator.get(path, params={"cursor": cursor}).status_code
+            assert status == 422 or (status == 200 and path == "/v1/admin/keys"), (path, last)
 
 
 # Keys.
@@ -348,9 +362,9 @@ def test_a_setting_of_a_session_leaks_to_the_next_client_of_the_pooler(filled: I
 
 
 _SESSION_SET = re.compile(
-    r"(?:^|;)\s*(?:re)?set\s+(?!local\b|transaction\b)(?:session\s+)?[a-z_.\"]+\s*(?:=|\bto\b)"
-    r"|(?:^|;)\s*set\s+(?:session\s+)?role\b|set_config\((?:[^()]|\([^()]*\))*,\s*(?:false|'f'|%s|%\(\w+\)s)\s*\)",
-    re.IGNORECASE,
+    r"(?:^|;)\s*(?i:(?:re)?set)\s+(?!(?i:local|transaction)\b)(?i:session\s+)?[a-z_.\"]+\s*(?:=|\b(?i:to)\b)"
+    r"|(?:^|;)\s*(?i:set\s+(?:session\s+)?role)\b"
+    r"|(?i:set_config)\((?:[^()]|\([^()]*\))*,\s*(?i:false|'f'|%s|%\(\w+\)s)\s*\)"
 )
 
 

@@ -18,7 +18,7 @@ from shared.core.keys import DEFAULT_COLLECTION
 from shared.core.models import Collection
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
-_Name = Annotated[str, Path(max_length=63)]
+_Name = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")]
 
 
 @router.post("", status_code=201)
