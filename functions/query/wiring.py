@@ -89,7 +89,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     catalog = Catalog(database)
     space = await catalog.space()
     writer, writes, told = Writer(), Database(url, connect_timeout=5), connect(settings)
-    epochs = EpochStore(writes, told)
+    epochs = EpochStore(writes, told, answers=True)
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     searcher = Searcher(database, space, SearchOptions(exact_below=settings.exact_below))
     encoder = _embedder(settings, space, embedder)
@@ -131,7 +131,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         await database.close()
         store.close()
 
-    store = DocumentStore(writes, told)
+    store = DocumentStore(writes, told, answers=True)
     documents = DocumentService(catalog, store, bucket, settings.default_tenant, writer)
     collections = CollectionService(
         catalog, CollectionStore(writes, epochs), documents, writer, lambda: _chunk_room(settings)

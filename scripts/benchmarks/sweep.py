@@ -130,8 +130,9 @@ class Installation:
             connection.execute(
                 """
                 insert into documents (tenant_id, collection_id, bucket, key, status, etag, bytes, generation,
-                                       published_generation, chunks, done_sequencer, acl)
-                select tenant_id, id, %s, key, 'searchable', '"' || md5(key) || '"', 100, 1, 1, 1, rpad('1', 64, '0'), null
+                                       published_generation, chunks, done_sequencer, acl, updated_at)
+                select tenant_id, id, %s, key, 'searchable', '"' || md5(key) || '"', 100, 1, 1, 1, rpad('1', 64, '0'), null,
+                       now() - interval '1 day'
                 from collections, lateral (
                     select format('archive/%%s/document-%%s.txt', lpad((n / 1000)::text, 4, '0'), lpad(n::text, 7, '0')) as key
                     from generate_series(0, %s - 1) as n) as keys

@@ -26,11 +26,15 @@ class Bump:
 
 
 class EpochStore:
-    """epochs: the way to Redis; without one every change is left to whoever has one."""
+    """epochs: the way to Redis; without one every change is left to whoever has one.
 
-    def __init__(self, database: Database, epochs: Epochs | None = None) -> None:
+    answers: this function gives the answers itself, so that without a Redis there are no caches to be told.
+    """
+
+    def __init__(self, database: Database, epochs: Epochs | None = None, *, answers: bool = False) -> None:
         self._database = database
         self._epochs = epochs or Epochs()
+        self._nobody_to_tell = answers and not self._epochs.configured
 
     def bump(self, cursor: Cursor[DictRow], tenant: UUID) -> Bump:
         """The last statements of a transaction: the tenant's row is locked from here to the end.
@@ -41,7 +45,7 @@ class EpochStore:
         row = cursor.execute(_SQL["bump_epoch"], {"tenant": tenant}).fetchone()
         if row is None:
             raise NotFound(f"there is no tenant {tenant}")
-        if self._epochs.raised(tenant, row["epoch"]):
+        if self._nobody_to_tell or self._epochs.raised(tenant, row["epoch"]):
             return Bump(row["epoch"], Coherence(True))
         values = {"tenant": tenant, "epoch": row["epoch"], "seconds": self._epochs.lease_s + TICKET_S}
         left = cursor.execute(_SQL["leave_epoch"], values).fetchone()

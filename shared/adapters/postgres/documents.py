@@ -42,12 +42,12 @@ class _Counted:
 
 
 class DocumentStore:
-    """epochs: the way to the caches, where there is one."""
+    """epochs, answers: as in EpochStore."""
 
-    def __init__(self, database: Database, epochs: Epochs | None = None) -> None:
+    def __init__(self, database: Database, epochs: Epochs | None = None, *, answers: bool = False) -> None:
         self._database = database
         self._space: Space | None = None
-        self._epochs = EpochStore(database, epochs)
+        self._epochs = EpochStore(database, epochs, answers=answers)
 
     def space(self) -> Space:
         """The active embedding space. Raises ConfigurationError when none was made yet."""

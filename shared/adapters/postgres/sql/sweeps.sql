@@ -40,11 +40,11 @@ where id = %(id)s and token = %(token)s
 returning now() as at
 
 -- name: compare
--- Listed keys whose document is not what the bucket has. Left alone is what somebody works on, what changed after
+-- Listed keys whose document is not what the bucket has (sent as binary arrays, which costs a tenth). Left alone is what somebody works on, what changed after
 -- the page was asked for, and what is so new that its event may still be on its way; ages are taken on the clock
 -- they belong to: the bucket's for objects, this database's for documents.
 with listed as materialized (
-    select * from unnest(%(keys)s::text[], %(etags)s::text[], %(sizes)s::bigint[], %(modified)s::timestamptz[])
+    select * from unnest(%(keys)b::text[], %(etags)b::text[], %(sizes)b::bigint[], %(modified)b::timestamptz[])
         as listed (key, etag, size, modified)
 ), known as materialized (
     select d.*, w.document_id is not null as waiting,
@@ -103,7 +103,7 @@ with absent as (
       and (%(last)s::text is null or d.key collate "C" <= %(last)s)
       and d.status <> 'deleted' and d.updated_at < %(asked_at)s and (d.lease_until is null or d.lease_until < now())
       and (d.status <> 'pending' or d.updated_at < now() - interval '15 minutes')
-      and not exists (select from unnest(%(keys)s::text[]) as listed (key) where listed.key = d.key)
+      and not exists (select from unnest(%(keys)b::text[]) as listed (key) where listed.key = d.key)
     order by d.key collate "C"
     limit %(most)s
 ), noted as (
