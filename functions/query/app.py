@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from functions.query import problems
 from functions.query.exchanges import Load
 from functions.query.fastlane import FastLane
+from functions.query.idempotency import Idempotent
 from functions.query.monitoring import set_gauges
 from functions.query.observing import Observing
 from functions.query.routes import (
@@ -44,12 +45,16 @@ _MAX_JSON = 64 * 1024
 class Api(problems.ProblemApp):
     """state.load is what it is answering now, state.graph what the routes work with."""
 
-    def __init__(self, settings: QuerySettings, **options: Any) -> None:
+    def __init__(
+        self, settings: QuerySettings, graph: Callable[[], Awaitable[Graph]], **options: Any
+    ) -> None:
         super().__init__(**options)
         self.state.load = load = Load()
         leaving = self._set_gauges if settings.lambda_function else None
+        most = settings.max_upload_bytes + _MAX_JSON
+        once = Idempotent(super().__call__, graph, most)
         entry: ASGIApp = Observing(
-            FastLane(super().__call__, self.state), load, settings.request_seconds, before_leaving=leaving
+            FastLane(once, self.state), load, settings.request_seconds, before_leaving=leaving
         )
         if settings.cors_origins:
             entry = _for_browsers(entry, settings.cors_origins)
@@ -123,6 +128,7 @@ def create_app(
 
     app = Api(
         settings,
+        graphs.get,
         title="ragzero",
         version="0.1.0",
         description="Drop files in a bucket, ask questions over HTTPS, pay nothing while nobody asks.",

@@ -99,7 +99,7 @@ def _is_query(scope: Scope) -> bool:
 
 
 async def _admitted(gate: Gate, bodies: Bodies, known: Known, scope: Scope) -> Admission:
-    admission = await gate.admit(_key(scope), lambda who: bodies.asked(known, who))
+    admission = await gate.admit(api_key(scope), lambda who: bodies.asked(known, who))
     admission.who.require("query")
     return admission
 
@@ -129,7 +129,7 @@ def _replayed(messages: list[Message], receive: Receive) -> Receive:
     return again
 
 
-def _key(scope: Scope) -> str | None:
+def api_key(scope: Scope) -> str | None:
     """The API key of a request: of the Authorization header, else X-API-Key."""
     other = None
     for name, value in scope["headers"]:

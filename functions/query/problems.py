@@ -19,6 +19,7 @@ _log = get_logger(__name__)
 _BASE = "https://ragzero.dev/problems/"
 _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.InvalidInput: (422, "invalid-input"),
+    errors.TooLarge: (413, "too-large"),
     errors.NotFound: (404, "not-found"),
     errors.Gone: (410, "gone"),
     errors.Unauthorized: (401, "unauthorized"),

@@ -35,6 +35,7 @@ from shared.adapters.postgres.coherence import EpochStore
 from shared.adapters.postgres.collections import CollectionStore
 from shared.adapters.postgres.connection import AsyncDatabase, Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.idempotency import IdempotencyStore
 from shared.adapters.postgres.keys import KeyStore
 from shared.adapters.postgres.passages import Passages
 from shared.adapters.postgres.search import Searcher, SearchOptions
@@ -64,6 +65,7 @@ class Graph:
     bodies: Bodies
     answers: AnswerCache
     spending: Spending
+    idempotency: IdempotencyStore
     questions: QueryService
     desk: AnswerDesk
     documents: DocumentService
@@ -146,6 +148,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         Bodies(exact),
         exact,
         spending,
+        IdempotencyStore(database),
         questions,
         desk,
         documents,

@@ -2,7 +2,8 @@
 
 RagzeroError
 ├── InvalidInput             the caller sent something we refuse       (field, value, limit)
-│   └── PromptTooLong        the question does not fit the model
+│   ├── PromptTooLong        the question does not fit the model
+│   └── TooLarge             the request has too many bytes
 ├── NotFound                 no such thing, or not yours
 ├── Gone                     it was there, and is no longer true
 ├── Unauthorized             no key, or a wrong one
@@ -42,6 +43,10 @@ class InvalidInput(RagzeroError):
 
 class PromptTooLong(InvalidInput):
     """The prompt is longer than the model takes."""
+
+
+class TooLarge(InvalidInput):
+    """The request is larger than is accepted."""
 
 
 class NotFound(RagzeroError):

@@ -288,3 +288,20 @@ class Coherence:
 
     coherent: bool
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An HTTP answer as it was sent."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A request under the same idempotency key that came first; answered is None while it is at it."""
+
+    fingerprint: bytes
+    answered: Answered | None

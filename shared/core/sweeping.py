@@ -65,14 +65,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """findings differ from the bucket; looked_at do not, as ingest has found: (document, LastModified)."""
-
-    findings: list[Finding]
-    looked_at: list[tuple[UUID, datetime]]
-
-
-@dataclass(frozen=True, slots=True)
 class Leftover:
     """A document with chunks besides those of its published generation."""
 
@@ -80,3 +72,12 @@ class Leftover:
     document: UUID
     generation: int
     published: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """findings differ from the bucket; looked_at do not, as ingest has found: (document, LastModified)."""
+
+    findings: list[Finding]
+    looked_at: list[tuple[UUID, datetime]]
+    leftovers: list[Leftover]

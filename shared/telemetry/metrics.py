@@ -51,7 +51,9 @@ CATALOGUE: dict[str, Metric] = {
     "database_pool": Metric("gauge", "The pool of database connections.", ("state",)),
     "documents": Metric("counter", "Documents worked on, by outcome.", ("outcome",)),
     "sweep_objects": Metric("counter", "Objects that sweeps compared with the index."),
-    "sweep_repairs": Metric("counter", "Documents that sweeps had looked at again; 0 when all is well.", ("kind",)),
+    "sweep_repairs": Metric(
+        "counter", "Documents that sweeps had looked at again; 0 when all is well.", ("kind",)
+    ),
     "sweep_held_back": Metric("gauge", "Deletes that wait for a confirmation."),
     "sweep_unrepaired": Metric("gauge", "Keys that stay different from the bucket, whatever ingest is told."),
 }

@@ -133,7 +133,9 @@ def installed(installation: Installation, redis_server: RedisServer) -> Iterator
 
 
 @pytest.mark.timeout(300)
-def test_no_answer_is_older_than_what_was_reported(installed: Installation, redis_server: RedisServer) -> None:
+def test_no_answer_is_older_than_what_was_reported(
+    installed: Installation, redis_server: RedisServer
+) -> None:
     seed = int(os.environ.get("RAGZERO_SEED") or random.randrange(10**6))
     print(f"RAGZERO_SEED={seed}")
     chance, history = random.Random(seed), History()

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
+from functions.query.idempotency import IDENTIFIED
 from functions.query.wiring import Graph
 from shared.core.credentials import Principal, present
 from shared.core.errors import Unauthorized
@@ -41,8 +42,9 @@ def api_key(
 ApiKey = Annotated[str, Depends(api_key)]
 
 
-async def principal(wired: Wired, key: ApiKey) -> Principal:
-    return (await wired.gate.admit(key)).who
+async def principal(wired: Wired, key: ApiKey, request: Request) -> Principal:
+    known = request.scope.get(IDENTIFIED)
+    return known if isinstance(known, Principal) else (await wired.gate.admit(key)).who
 
 
 def _reader(who: Annotated[Principal, Depends(principal)]) -> Principal:

@@ -22,8 +22,10 @@ from shared.core.sweeping import Compared, Finding, Kind, Leftover, Listed, Page
 _SQL = load("sweeps")
 _DOCUMENTS_SQL = load("documents")
 _LOOKED_AT = "looked_at"
-_AT_ONCE = 5_000
+_GONE = 5_000  # in one statement
 _LEFTOVERS = 100  # removed along with a page, so that a page stays quick; the next sweep finds the rest
+_LEFTOVER_AGE_S = 3600
+_FORGOTTEN = 5_000  # in one sweep
 _CLOCK_STEP = timedelta(seconds=1)  # the bucket tells the time without fractions
 
 
@@ -69,16 +71,40 @@ class SweepStore:
         self._owned("finish", sweep, {"counts": Jsonb(counts)})
 
     def compare(self, sweep: Sweep, page: Page) -> Compared:
-        """sweep.at lies before the page was asked for."""
-        values = self._common | _columns(page.objects)
-        values |= {"after": sweep.cursor, "last": page.objects[-1].key, "asked_at": sweep.at}
-        values |= {"settled_before": page.at + _CLOCK_STEP - timedelta(seconds=self._grace)}
+        """What differs between sweep.cursor and the end of the page, deletes noted; sweep.at lies before it was asked for."""
+        values = self._of_page(sweep, page)
         with self._sweeping() as cursor:
-            rows = cursor.execute(_SQL["compare"], values).fetchall()
+            rows = cursor.execute(_SQL["compare"], values).fetchall() if page.objects else []
+            leftovers = cursor.execute(_SQL["leftovers"], values).fetchall()
+            gone = cursor.execute(_SQL["note_gone"], values).fetchone()
+        self._note_rest(values, gone)
         return Compared(
             [_finding(row) for row in rows if row["kind"] != _LOOKED_AT],
             [(row["document_id"], row["modified"]) for row in rows if row["kind"] == _LOOKED_AT],
+            [Leftover(*row.values()) for row in leftovers],
         )
+
+    def _of_page(self, sweep: Sweep, page: Page) -> dict[str, Any]:
+        """A listing's last page reaches to the end of all keys."""
+        newest = page.objects[-1].key if page.objects else sweep.cursor
+        return (
+            self._common
+            | _columns(page.objects)
+            | {
+                "sweep": sweep.id,
+                "after": sweep.cursor,
+                "newest": newest,
+                "last": None if page.last else newest,
+            }
+            | {"asked_at": sweep.at, "settled_before": page.at + _CLOCK_STEP - timedelta(seconds=self._grace)}
+            | {"most_gone": _GONE, "most_leftovers": _LEFTOVERS, "leftover_seconds": _LEFTOVER_AGE_S}
+        )
+
+    def _note_rest(self, values: dict[str, Any], gone: DictRow | None) -> None:
+        """The deletes that were too many for one statement."""
+        while gone and gone["found"] == _GONE:
+            with self._sweeping() as cursor:
+                gone = cursor.execute(_SQL["note_gone"], values | {"after": gone["last"]}).fetchone()
 
     def note(self, sweep: Sweep, found: Sequence[Finding]) -> None:
         values = {
@@ -92,20 +118,6 @@ class SweepStore:
         }
         with self._sweeping() as cursor:
             cursor.execute(_SQL["note"], self._common | values)
-
-    def note_gone(self, sweep: Sweep, keys: Sequence[str], last: str | None) -> int:
-        """How many documents after sweep.cursor, up to last (None: to the end), have none of the listed keys."""
-        values = self._common | {"sweep": sweep.id, "asked_at": sweep.at, "keys": list(keys), "last": last}
-        values |= {"after": sweep.cursor, "most": _AT_ONCE}
-        found: int = 0
-        while True:
-            with self._sweeping() as cursor:
-                row = cursor.execute(_SQL["note_gone"], values).fetchone()
-            assert row is not None
-            found += row["found"]
-            if row["found"] < _AT_ONCE:
-                return found
-            values |= {"after": row["last"]}
 
     def looked_at(self, documents: Sequence[tuple[UUID, datetime]]) -> None:
         """What seemed changed is what the documents say: ingest has looked."""
@@ -167,17 +179,6 @@ class SweepStore:
         with self._sweeping() as cursor:
             return {row["tenant_id"] for row in cursor.execute(_SQL["untold"])}
 
-    def leftovers(self, sweep: Sweep, last: str | None, grace_seconds: float) -> list[Leftover]:
-        values = self._common | {
-            "after": sweep.cursor,
-            "last": last,
-            "grace": grace_seconds,
-            "most": _LEFTOVERS,
-        }
-        with self._sweeping() as cursor:
-            rows = cursor.execute(_SQL["leftovers"], values).fetchall()
-        return [Leftover(*row.values()) for row in rows]
-
     def remove(self, leftover: Leftover) -> int:
         """How many chunks were removed. A generation begun since is a newer one, and stays."""
         spare = -1 if leftover.published is None else leftover.published
@@ -189,7 +190,7 @@ class SweepStore:
     def forget(self) -> dict[str, int]:
         """How many rows that are kept for a while only were removed, by what they were."""
         with self._sweeping() as cursor:
-            row = cursor.execute(_SQL["forget"], {"most": _AT_ONCE}).fetchone()
+            row = cursor.execute(_SQL["forget"], {"most": _FORGOTTEN}).fetchone()
         return dict(row or {})
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ with listed as materialized (
         select id, tenant_id, key, status, etag, bytes, staged, generation, lease_until, done_sequencer,
                object_modified, updated_at
         from documents
-        where bucket = %(bucket)s and key collate "C" > %(after)s and key collate "C" <= %(last)s
+        where bucket = %(bucket)s and key collate "C" > %(after)s and key collate "C" <= %(newest)s
     ) as d
     left join embed_waiting w on w.document_id = d.id and w.generation = d.generation
 ), compared as (
@@ -105,7 +105,7 @@ with absent as (
       and (d.status <> 'pending' or d.updated_at < now() - interval '15 minutes')
       and not exists (select from unnest(%(keys)b::text[]) as listed (key) where listed.key = d.key)
     order by d.key collate "C"
-    limit %(most)s
+    limit %(most_gone)s
 ), noted as (
     insert into sweep_findings as f (bucket, key, tenant_id, document_id, kind, sweep_id, seen_at)
     select %(bucket)s, key, tenant_id, id, 'gone', %(sweep)s, %(asked_at)s from absent
@@ -204,10 +204,10 @@ cross join lateral (
 ) as stored
 where d.bucket = %(bucket)s and d.key collate "C" > %(after)s and (%(last)s::text is null or d.key collate "C" <= %(last)s)
   and (d.lease_until is null or d.lease_until < now()) and d.status not in ('pending', 'processing')
-  and d.updated_at < now() - make_interval(secs => %(grace)s)
+  and d.updated_at < now() - make_interval(secs => %(leftover_seconds)s)
   and stored.oldest is not null
   and (d.published_generation is null or stored.oldest <> d.published_generation or stored.newest <> d.published_generation)
-limit %(most)s
+limit %(most_leftovers)s
 
 -- name: forget
 -- What is kept for a while only. Answers can be asked for again for a day; those of an epoch that is over are found by
