@@ -41,7 +41,7 @@ from shared.core.models import (
     Version,
 )
 from shared.core.ports import Embedder
-from shared.telemetry import checkpoint, get_logger
+from shared.telemetry import checkpoint, get_logger, metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,6 +184,7 @@ class IngestService:
         try:
             return self._prepare(hint, messages)
         except Exception as error:
+            metrics.count("documents", outcome="unfinished")
             _log.warning("document_unfinished", key=hint.key, error=type(error).__name__, reason=str(error))
             unfinished |= messages
             return None
@@ -243,6 +244,7 @@ class IngestService:
         self._store.tombstone(claim.tenant_id, claim.id, sequencer)
         checkpoint("tombstoned")
         removed = self._store.clean(claim.tenant_id, claim.id, keep=None)
+        metrics.count("documents", outcome="deleted")
         _log.info("document_deleted", document=str(claim.id), chunks=removed)
 
     def _version(self, state: ObjectState, sequencer: str) -> Version:
@@ -270,11 +272,13 @@ class IngestService:
             version = replace(version, content_hash=hashlib.sha256(data).digest())
             if _same_content(claim, version):
                 self._store.touch(claim, version)
+                metrics.count("documents", outcome="unchanged")
                 return None
             return self._stage(claim, version, plan, data, messages)
         except UnreadableDocument as error:
             self._store.fail(claim, version, error.code, error.detail)
             self._store.clean(claim.tenant_id, claim.id, keep=None)
+            metrics.count("documents", outcome="failed")
             _log.info("document_failed", document=str(claim.id), code=error.code)
             return None
 
@@ -317,6 +321,7 @@ class IngestService:
     def _hand_over(self, claim: Claim, publication: Publication, missing: int) -> None:
         self._backlog[claim.tenant_id] = self._store.hand_over(claim, publication, missing)
         checkpoint("handed_over")
+        metrics.count("documents", outcome="handed_over")
         _log.info("document_handed_over", document=str(claim.id), chunks=missing)
 
     def _knock(self) -> None:
@@ -390,6 +395,7 @@ class IngestService:
             self._give_up(staged)
             return False
         checkpoint("published")
+        metrics.count("documents", outcome="published")
         _log.info("document_published", document=str(claim.id), chunks=publication.chunks)
         if claim.generation > 0:
             self._clean(claim, publication.generation)

@@ -16,6 +16,7 @@ from shared.adapters.s3 import Bucket
 from shared.core.backlog import Pace
 from shared.core.errors import SpaceMismatch
 from shared.settings import IngestSettings
+from shared.telemetry import metrics
 
 
 @cache
@@ -23,6 +24,7 @@ def service() -> IngestService:
     """The service of this process, built at the first event and kept."""
     settings = IngestSettings.load()
     telemetry.configure(settings.log_level)
+    metrics.configure(settings.metrics_form, "ingest")
     return build(settings, OnnxEmbedder.load(settings.model_dir, threads=settings.encoder_threads))
 
 

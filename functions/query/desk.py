@@ -30,6 +30,7 @@ from shared.core.models import StoredAnswer
 from shared.core.recipes import Order
 from shared.core.vectors import packed as pack
 from shared.core.vectors import unpacked
+from shared.telemetry import metrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,6 +196,7 @@ class AnswerDesk:
             name = f"{admission.asked.answer} {request.on_cold}"
             if flight := await self._flights.joinable(name, lambda: self._epoch(admission)):
                 flight.kept = flight.kept or kept
+                metrics.count("flights_joined")
                 return flight
         flight = Flight(id or uuid4(), kept=kept)
         maker = _Maker(self, flight, admission.who.tenant_id, request, time.monotonic() + seconds)
@@ -260,6 +262,7 @@ class _Maker:
         if found := await self._similar(admission):
             await self._reuse(found)
             return False
+        metrics.count("cache_lookups", result="no")
         objection = await self.desk._spending.objection(admission)
         instead = objection if self.desk._writes(self.request) else None
         if self.desk._writes(self.request) and not instead and self.begun is None:
@@ -298,6 +301,7 @@ class _Maker:
         return self.desk._caches.exact.partition(admission.who, self.request.order, self.request.labels)
 
     async def _reuse(self, kept: Kept) -> None:
+        metrics.count("cache_lookups", result=kept.how)
         self.flight.reached(kept.epoch)
         if self.begun:
             body = kept.parsed() | {"id": str(self.flight.id)}

@@ -75,9 +75,9 @@ class Exchange:
         if not self.streaming:
             await self._send(message)
             return
-        self.until = time.perf_counter() + _STALLED_S  # a reader who does not read
+        self.until = time.perf_counter() + _STALLED_S  # for a reader who does not read
         await self._send(message)
-        self.until = math.inf
+        self.until = math.inf  # a stream has a deadline of its own
 
     def expire(self) -> None:
         """Answers in place of the application, and cancels it. An answer that was begun is broken off."""
@@ -96,7 +96,7 @@ class Exchange:
         headers = list(given)
         values = dict(headers)
         if values.get(b"content-type", b"").startswith(b"text/event-stream"):
-            self.streaming, self.until = True, math.inf  # it has a deadline of its own
+            self.streaming = True
         headers += _ALWAYS
         headers += [header for header in _UNLESS_SET if header[0] not in values]
         headers.append((b"x-request-id", self._request.ids["request_id"].encode()))

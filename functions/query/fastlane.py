@@ -23,6 +23,7 @@ from shared.core.credentials import Principal
 from shared.core.errors import RagzeroError
 from shared.core.recipes import Order
 from shared.core.visits import Asked
+from shared.telemetry import metrics
 
 ADMISSION, BODY = "ragzero.admission", "ragzero.body"
 _MOST_BODIES = 4_096
@@ -88,6 +89,7 @@ class FastLane:
                 await problems.of(error)(scope, receive, send)
                 return
             if admission.answer is not None:
+                metrics.count("cache_lookups", result="exact")
                 await _sent(send, parsed(admission.answer, admission.epoch or 0).response(started))
                 return
             scope[ADMISSION] = admission

@@ -61,7 +61,7 @@ class QueryRequest(SearchRequest):
         None,
         ge=100,
         le=900_000,
-        description="Without streaming: 202 with an address for the answer after this time (25 000 unless said).",
+        description="Without streaming: 202 with an address for the answer after this time (25 000 unless said, and at most).",
     )
     generate: bool = Field(True, description="False: quotes only, no model is asked.")
     cache: Literal["read", "bypass", "refresh"] = Field(

@@ -89,7 +89,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     models, generators = await _models(settings)
     database = AsyncDatabase(url, max_connections=settings.max_connections)
     catalog = Catalog(database)
-    space = await catalog.space()
+    space = await _active_space(catalog, database, generators)
     writer, writes, told = Writer(), Database(url, connect_timeout=5), connect(settings)
     epochs = EpochStore(writes, told, answers=True)
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
@@ -122,6 +122,10 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         tenant_epochs,
         gate,
     )
+
+    watched: dict[str, Watched] = dict(zip(("generator", "fallback"), generators, strict=False))
+    if cache is not None:
+        watched["redis"] = cache
 
     async def close() -> None:
         await desk.close()
@@ -158,9 +162,19 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         index_tools(settings, database, bucket, space, cache, encoder=encoder is not None),
         settings.bucket,
         pepper,
-        {"redis": cache} if cache else {},
+        watched,
         close,
     )
+
+
+async def _active_space(catalog: Catalog, database: AsyncDatabase, generators: list[Generator]) -> Space:
+    try:
+        return await catalog.space()
+    except BaseException:  # whoever wires again would leave these behind
+        for generator in generators:
+            await generator.aclose()
+        await database.close()
+        raise
 
 
 def _default_limits(settings: QuerySettings) -> Limits:

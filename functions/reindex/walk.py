@@ -22,7 +22,6 @@ from shared.telemetry import checkpoint
 
 _ORIGIN = "Sweep"
 _DELETES_AT_ONCE = 500
-_LEFTOVER_AGE_S = 3600
 
 
 class Store(Protocol):
@@ -32,7 +31,6 @@ class Store(Protocol):
     def finish(self, sweep: Sweep, counts: dict[str, int]) -> None: ...
     def compare(self, sweep: Sweep, page: Page) -> Compared: ...
     def note(self, sweep: Sweep, found: Sequence[Finding]) -> None: ...
-    def note_gone(self, sweep: Sweep, keys: Sequence[str], last: str | None) -> int: ...
     def looked_at(self, documents: Sequence[tuple[UUID, datetime]]) -> None: ...
     def hinted(self, hints: Sequence[tuple[str, str]]) -> None: ...
     def hold_back(self, sweep: Sweep, *, empty: bool, most: int, share: float) -> int: ...
@@ -40,7 +38,6 @@ class Store(Protocol):
     def told(self, sweep: Sweep) -> dict[str, int]: ...
     def unrepaired(self, max_hints: int) -> int: ...
     def existing(self, tenants: set[UUID]) -> set[UUID]: ...
-    def leftovers(self, sweep: Sweep, last: str | None, grace_seconds: float) -> list[Leftover]: ...
     def remove(self, leftover: Leftover) -> int: ...
     def close(self) -> None: ...
 
@@ -109,7 +106,8 @@ class Walk:
             share=self._limits.max_delete_share,
         )
         self._tell_of_deletes()
-        self.counts.update(self._store.told(self._sweep))
+        for kind, told in self._store.told(self._sweep).items():
+            self.counts[kind] = told
         self.counts["unrepaired"] = self._store.unrepaired(self._limits.max_hints)
         self._store.finish(self._sweep, dict(self.counts))
 
@@ -132,17 +130,13 @@ class Walk:
     def _compare(self, page: Page, asked: datetime) -> None:
         checkpoint("page_listed")
         sweep = replace(self._sweep, at=asked)
-        if page.objects:
-            compared = self._store.compare(sweep, page)
-            self._tell(sweep, compared.findings)
-            if compared.looked_at:
-                self._store.looked_at(compared.looked_at)
-        keys = [listed.key for listed in page.objects]
-        last = None if page.last else keys[-1]
-        self._store.note_gone(sweep, keys, last)
-        self._remove_leftovers(sweep, last)
-        self.counts["objects"] += len(keys)
-        cursor = keys[-1] if keys else sweep.cursor
+        compared = self._store.compare(sweep, page)
+        self._tell(sweep, compared.findings)
+        if compared.looked_at:
+            self._store.looked_at(compared.looked_at)
+        self._remove(compared.leftovers)
+        self.counts["objects"] += len(page.objects)
+        cursor = page.objects[-1].key if page.objects else sweep.cursor
         self._sweep = self._store.advance(sweep, cursor, page.last, dict(self.counts))
         checkpoint("page_swept")
 
@@ -192,8 +186,8 @@ class Walk:
                 raise OutOfTime
             after = due[-1].key
 
-    def _remove_leftovers(self, sweep: Sweep, last: str | None) -> None:
-        for leftover in self._store.leftovers(sweep, last, _LEFTOVER_AGE_S):
+    def _remove(self, leftovers: Sequence[Leftover]) -> None:
+        for leftover in leftovers:
             self.counts["leftover_chunks"] += self._store.remove(leftover)
             if not self._time_left():
                 raise OutOfTime

@@ -100,6 +100,10 @@ class Api(Function):
     preferred_port = 8000
     grace = 15.0
 
+    def environment(self) -> dict[str, str]:
+        drain_s = str(self.grace - 5)
+        return super().environment() | {"PORT": str(self.port), "RAGZERO_DRAIN_SECONDS": drain_s}
+
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
@@ -278,14 +282,10 @@ class Stack:
         return [generator]
 
     def _api(self, generator: Sequence[Generator], intake: Intake) -> Api:
-        def command(port: int) -> list[str]:
-            where = ["--host", HOST, "--port", str(port), "--no-access-log", "--log-level", "warning"]
-            return ["-m", "uvicorn", "--factory", "functions.query.app:create_app", *where]
-
         return Api(
             "api",
             self.folder,
-            command,
+            lambda _port: ["-m", "functions.query.serving"],
             {
                 **self._variables("query"),
                 "RAGZERO_KEY_PEPPER": self.secrets.pepper,

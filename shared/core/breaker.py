@@ -22,6 +22,11 @@ class Breaker:
         """Failures in a row so far."""
         return self._failures
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are held back, but for one probe at a time."""
+        return self._next_probe_at is not None
+
     def wait_s(self, now: float) -> float:
         """Seconds until a call may pass; 0 lets this caller through (as the probe, when half-open)."""
         if self._next_probe_at is None:

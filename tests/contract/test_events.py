@@ -253,9 +253,10 @@ def test_f19_frozen_with_dead_connections_the_function_answers_again(
 
 
 def test_on_lambda_the_answer_comes_before_the_function_is_killed(
-    function: LambdaProcess, filled: Installation
+    lambda_process: Callable[..., LambdaProcess], variables: dict[str, str], filled: Installation
 ) -> None:
     """The database does not answer; the call has three seconds."""
+    function = lambda_process(HANDLER, variables)
     ask = KINDS["http_api"](request("POST", "/v1/search", filled.api_key, json={"question": QUESTION}))
     assert function.invoke(ask)["statusCode"] == 200
     filled.databases.pgbouncer.freeze()

@@ -187,7 +187,7 @@ def test_the_liveness_probe_touches_nothing(installation: Installation) -> None:
 # Numbers.
 
 
-def samples(api: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def samples(api: httpx.Client) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(api.get("/metrics").text)
@@ -230,6 +230,25 @@ def test_the_pools_state_and_the_speed_of_the_last_minutes(filled: Installation)
 def test_34_numbers_are_for_admins(installation: Installation, quiet_api: TestClient, path: str) -> None:
     assert quiet_api.get(path, headers={"Authorization": ""}).status_code == 401
     assert quiet_api.get(path).status_code == 403
+
+
+def test_what_a_model_did_is_counted_and_traced(filled: Installation, folder: Path) -> None:
+    with (
+        FakeGpu() as gpu,
+        collecting() as collector,
+        served(filled, folder, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, **model(gpu)) as (_process, client),
+    ):
+        gpu.reply("The heron colony counts 412 nests [1].")
+        client.headers["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        assert client.post("/v1/query", json={"question": QUESTION}).json()["mode"] == "model"
+        known = {name: value for (name, _), value in samples(client).items()}
+        pools = client.get("/monitoring/pool-status").json()
+        sent = next(request for request in gpu.requests if "completions" in request.path)
+    assert known["ragzero_generator_calls_total"] >= 1
+    assert known["ragzero_generator_tokens_total"] > 0
+    assert known["ragzero_cache_lookups_total"] == 1
+    assert pools["dependencies"]["generator"]["breaker"] == "closed"
+    assert sent.headers["traceparent"].split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
 
 
 # Spans.

@@ -133,6 +133,21 @@ def test_f6_while_the_pooler_is_restarted_answers_are_right_or_cleanly_refused(
         assert client.post("/v1/search", json=QUESTION).status_code == 200
 
 
+def test_f6_after_a_restart_of_the_pooler_idle_connections_are_replaced_at_once(
+    filled: Installation, folder: Path
+) -> None:
+    """However many there are: the first question after it is answered."""
+    with serving(filled, folder) as client, ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(client.post, "/v1/search", json=QUESTION) for _ in range(48)]
+        assert {one.result().status_code for one in asked} == {200}
+        filled.databases.pgbouncer.kill()
+        revive(filled.databases.pgbouncer)
+        time.sleep(1.1)  # connections used within the last second are trusted
+        started = time.monotonic()
+        assert client.post("/v1/search", json=QUESTION).status_code == 200
+        assert time.monotonic() - started < _CONNECT_S / 2
+
+
 def test_f6_requests_beyond_the_pool_wait_their_turn_or_are_cleanly_refused(
     filled: Installation, folder: Path
 ) -> None:

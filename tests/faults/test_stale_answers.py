@@ -81,7 +81,7 @@ class Reader(threading.Thread):
             history.hits += answer["cached"] == "exact"
             found = re.findall(rf"crane{document} is (\d+)", str(answer["answer"]))
             version = max(map(int, found), default=None)
-            if version is None or version >= before and version > deleted:
+            if version is None or (version >= before and version > deleted):
                 return
             if time.monotonic() < history.excused_until:
                 history.excused += 1

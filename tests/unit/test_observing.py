@@ -206,7 +206,8 @@ async def test_on_lambda_a_stream_that_is_given_up_ends() -> None:
     assert client.received[-1].get("more_body", False) is False
 
 
-async def test_a_stream_goes_on_beyond_the_limit_and_piece_by_piece() -> None:
+async def test_a_stream_goes_on_beyond_the_limit_and_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "_STALLED_S", 0.02)
     load, client, go_on = Load(), Client(), asyncio.Event()
 
     async def streaming(scope: Any, receive: Any, send: Any) -> None:

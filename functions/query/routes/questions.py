@@ -28,10 +28,12 @@ from functions.query.wiring import Graph
 from shared.core.credentials import Principal
 from shared.core.recipes import Order
 from shared.core.visits import Stream
+from shared.telemetry import metrics
 
 router = APIRouter(prefix="/v1", tags=["questions"])
 _BUFFERED_MS = 25_000
 _STREAMED_MS = 300_000
+_LONGEST_MS = 900_000
 _PENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": AnswerPending, "description": "Still being written."}
 }
@@ -96,6 +98,7 @@ async def _once(kept: Kept) -> AsyncGenerator[Event, None]:
 
 def _kept(admission: Admission) -> Kept:
     assert admission.answer is not None
+    metrics.count("cache_lookups", result="exact")
     return parsed(admission.answer, admission.epoch or 0)
 
 
@@ -124,7 +127,7 @@ def _request(body: QueryRequest, who: Principal, order: Order, usual_ms: int) ->
     return Request(
         _question(body, who),
         body.on_cold,
-        body.deadline_ms or usual_ms,
+        min(body.deadline_ms or usual_ms, _LONGEST_MS if body.stream else usual_ms),
         extractive=not body.generate,
         order=order,
         labels=body.acl,

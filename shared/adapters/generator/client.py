@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from typing import Any
 
 import httpx
 
@@ -15,13 +16,15 @@ from shared.adapters.generator.refusals import refusal
 from shared.adapters.generator.waiting import close, pauses, retry_after, waking_until
 from shared.adapters.generator.watch import Watch
 from shared.core.breaker import Breaker
-from shared.core.completion import GenerationEvent, Prices, Token
+from shared.core.completion import Finish, GenerationEvent, Prices, Token, Usage
 from shared.core.errors import BadUpstream, ConfigurationError, DeadlineExceeded, InvalidInput, Unavailable
+from shared.telemetry import metrics, tracing
 
 _CONNECT_S = 5.0
 _CHECK_S = 10.0
 _KNOCK_S = 5.0
 _REDIRECTS = 30
+_COLD_S = 1.0  # a server that takes a request later than this was asleep
 # A server that is awake sends at least the head of its answer in this time.
 _SILENT_S = 1.0
 # One that spoke this lately is still awake: no scaledown_window in infra/modal is shorter.
@@ -82,10 +85,12 @@ class Generator:
         ConfigurationError. An attempt is repeated only while nothing has been handed on.
         """
         self._refuse_while_open()
+        metrics.count("generator_calls", outcome="begun")
         request, watch = self._request(messages, max_tokens, temperature), Watch(deadline)
         try:
             async with aclosing(self._complete(request, watch)) as events:
                 async for event in events:
+                    _count(event)
                     yield event
         except BadUpstream:
             self._breaker.failed(time.monotonic())
@@ -99,6 +104,11 @@ class Generator:
             raise
         self._heard_at = time.monotonic()
         self._breaker.succeeded()
+
+    def status(self) -> dict[str, Any]:
+        """For monitoring; asks nobody."""
+        breaker = "open" if self._breaker.is_open else "closed"
+        return {"breaker": breaker, "failures": self._breaker.failures}
 
     async def knock(self) -> None:
         """Wakes the server without waiting for it; never fails."""
@@ -167,7 +177,8 @@ class Generator:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return self._client.build_request("POST", f"{self._api}/chat/completions", json=body)
+        url = f"{self._api}/chat/completions"
+        return self._client.build_request("POST", url, json=body, headers=tracing.headers())
 
     async def _complete(self, request: httpx.Request, watch: Watch) -> AsyncGenerator[GenerationEvent, None]:
         opening = asyncio.ensure_future(self._open(request, watch))
@@ -231,6 +242,17 @@ class Generator:
         if usage is not None:
             yield usage
         yield watch.finish(reason, usage, self._prices)
+
+
+def _count(event: GenerationEvent) -> None:
+    match event:
+        case Usage(prompt, completion):
+            metrics.count("generator_tokens", prompt, kind="prompt")
+            metrics.count("generator_tokens", completion, kind="completion")
+        case Finish():
+            metrics.count("generator_calls", outcome="finished")
+            if event.waited_s > _COLD_S:
+                metrics.count("generator_cold_starts")
 
 
 def _api_url(base_url: str, setting: str) -> str:

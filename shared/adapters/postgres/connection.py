@@ -162,7 +162,6 @@ class AsyncDatabase:
             timeout=connect_timeout,
             reconnect_timeout=0,
             configure=self._configure,
-            check=self._check,
             open=False,
         )
 
@@ -194,7 +193,7 @@ class AsyncDatabase:
         self, stack: AsyncExitStack, local: Mapping[str, str], read_only: bool
     ) -> AsyncCursor[DictRow]:
         await self._pool.open()
-        connection = await stack.enter_async_context(self._pool.connection())
+        connection = await self._taken(stack)
         await stack.enter_async_context(connection.pipeline())
         await stack.enter_async_context(connection.transaction())
         if read_only:
@@ -202,12 +201,26 @@ class AsyncDatabase:
         await connection.execute(_LOCAL, _columns(local))
         return await stack.enter_async_context(connection.cursor(binary=True))
 
-    async def _check(self, connection: AsyncConnection[DictRow]) -> None:
-        """Asks a connection that lay idle whether it lives, by the wall clock: others stop while we are frozen."""
+    async def _taken(self, stack: AsyncExitStack) -> AsyncConnection[DictRow]:
+        """A connection that lives. When the pooler was restarted all idle ones are dead: they are dropped one after the
+        other, without the pauses that the pool's own check makes in between."""
+        while True:
+            async with AsyncExitStack() as taken:
+                connection = await taken.enter_async_context(self._pool.connection())
+                if await self._lives(connection):
+                    stack.push_async_exit(taken.pop_all())
+                    return connection
+
+    async def _lives(self, connection: AsyncConnection[DictRow]) -> bool:
+        """Asked of one that lay idle, by the wall clock: others stop while we are frozen."""
         idle = abs(time.time() - self._used_at.get(connection, 0.0))
         self._used_at[connection] = time.time()
         if idle > _TRUSTED_S:
-            await AsyncConnectionPool.check_connection(connection)
+            try:
+                await AsyncConnectionPool.check_connection(connection)
+            except psycopg.OperationalError:
+                return False
+        return True
 
     async def check(self) -> None:
         """Raises Unavailable when the database does not answer."""
