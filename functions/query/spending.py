@@ -79,9 +79,10 @@ class Spending:
     async def record(self, tenant: UUID, spent: Spent, admission: Admission | None) -> None:
         """What a question took that was not answered from the cache. An answer is not lost because this is."""
         budgeted = admission is not None and admission.limits.budget_usd is not None
-        if spent.completion_tokens is None and not spent.gpu_seconds and not budgeted:
+        if spent.completion_tokens is None and not spent.gpu_seconds and not budgeted and self._counters:
             return
         used = Usage(
+            questions=0 if self._counters else 1,  # Redis counts them on the way in
             prompt_tokens=spent.prompt_tokens or 0,
             completion_tokens=spent.completion_tokens or 0,
             gpu_seconds=spent.gpu_seconds,

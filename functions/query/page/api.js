@@ -3,7 +3,7 @@
 const PATIENCE = 6;
 const LONGEST_WAIT = 60;
 
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, detail, retryAfter = null, type = "") {
     super(detail);
     this.status = status;
@@ -114,14 +114,20 @@ export function pause(ms, signal) {
     if (signal?.aborted) reject(signal.reason);
     else if (ms <= 0) resolve();
     else {
-      const stop = () => { clearTimeout(timer); reject(signal.reason); };
-      const timer = setTimeout(() => { signal?.removeEventListener("abort", stop); resolve(); }, ms);
+      const stop = () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", stop);
+        resolve();
+      }, ms);
       signal?.addEventListener("abort", stop, {once: true});
     }
   });
 }
 
-export async function* serverSent(stream) {
+async function* serverSent(stream) {
   let rest = "";
   for await (const piece of pieces(stream)) {
     const blocks = (rest + piece).split("\n\n");

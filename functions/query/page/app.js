@@ -1,4 +1,4 @@
-// Signing in, and what is then put together: the views, what leads to them, and the keys that do.
+// The views put together, what leads to them, and the keys that do.
 
 import {Api} from "./api.js";
 import {Ask} from "./ask.js";
@@ -8,18 +8,22 @@ import {$, toast} from "./dom.js";
 import {dropped, holdsFiles, picked} from "./files.js";
 import {plural} from "./format.js";
 import {Reader} from "./reader.js";
+import {leave, session, signedIn} from "./session.js";
 import {Uploads} from "./uploads.js";
 import {UploadsView} from "./uploadsview.js";
 import {UsageView} from "./usage.js";
 
-const KEY = "ragzero.key";
-const TOLD = "ragzero.told";
 const VIEWS = {ask: "Ask", documents: "Documents", usage: "Usage"};
+const REFRESH_MS = 1500;
 const COLLECTION_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
 const preferences = {
-  get shortcuts() { return localStorage.getItem("ragzero.shortcuts") !== "off"; },
-  set shortcuts(on) { localStorage.setItem("ragzero.shortcuts", on ? "on" : "off"); },
+  get shortcuts() {
+    return localStorage.getItem("ragzero.shortcuts") !== "off";
+  },
+  set shortcuts(on) {
+    localStorage.setItem("ragzero.shortcuts", on ? "on" : "off");
+  },
 };
 
 class Collections extends EventTarget {
@@ -36,7 +40,9 @@ class Collections extends EventTarget {
 
   async refresh() {
     try {
-      this.items = (await this.api.get("v1/collections", {limit: 200})).items.sort((a, b) => a.name.localeCompare(b.name));
+      this.items = (await this.api.get("v1/collections", {limit: 200})).items.sort((a, b) =>
+        a.name.localeCompare(b.name),
+      );
     } catch (error) {
       if (error.status !== 401) toast(error.message, "bad");
       return;
@@ -51,11 +57,16 @@ class App {
     document.body.classList.toggle("may-ingest", this.mayIngest);
     this.api = new Api(key, {onRefused: () => leave("This key is not valid any more.")});
     this.collections = new Collections(this.api);
-    this.reader = new Reader(this.api, {remove: this.mayIngest ? (documents) => this.documents.remove(documents) : null});
+    this.reader = new Reader(this.api, {
+      remove: this.mayIngest ? (documents) => this.documents.remove(documents) : null,
+    });
     const read = (spots, index) => this.reader.open(spots, index);
     this.ask = new Ask(this.api, {read, collections: this.collections});
     this.documents = new Documents(this.api, {
-      read, collections: this.collections, mayDelete: this.mayIngest, changed: () => this.collections.refresh(),
+      read,
+      collections: this.collections,
+      mayDelete: this.mayIngest,
+      changed: () => this.collections.refresh(),
     });
     this.usage = new UsageView(this.api);
     if (this.mayIngest) this.#takeFiles();
@@ -68,15 +79,17 @@ class App {
   #takeFiles() {
     this.uploads = new Uploads(this.api);
     new UploadsView(this.uploads, {open: (id) => this.#openUploaded(id)});
-    let settled = 0;
+    let seen = 0;
     this.uploads.addEventListener("change", () => {
-      const {open, total} = this.uploads.counts;
-      if (total - open === settled) return;
-      settled = total - open;
-      clearTimeout(this.soon);
-      this.soon = setTimeout(() => this.#contentsChanged(), 400);
+      const {total, waiting, sending, open} = this.uploads.counts;
+      const moved = 2 * total - waiting - sending - open; // how many were sent, and how many of them are settled
+      if (moved !== seen) this.#contentsChanged();
+      seen = moved;
     });
-    for (const [button, input] of [["#pick-files", "#files-input"], ["#pick-folder", "#folder-input"]]) {
+    for (const [button, input] of [
+      ["#pick-files", "#files-input"],
+      ["#pick-folder", "#folder-input"],
+    ]) {
       $(button).addEventListener("click", () => $(input).click());
       $(input).addEventListener("change", (event) => {
         this.#add(picked([...event.target.files]));
@@ -84,7 +97,9 @@ class App {
       });
     }
     this.#takeDrops();
-    window.addEventListener("beforeunload", (event) => { if (this.uploads.counts.open) event.preventDefault(); });
+    window.addEventListener("beforeunload", (event) => {
+      if (this.uploads.counts.open && !session.leaving) event.preventDefault();
+    });
   }
 
   #takeDrops() {
@@ -95,7 +110,9 @@ class App {
       event.preventDefault();
       overlay.hidden = !wanted(event);
     });
-    window.addEventListener("dragleave", (event) => { if (event.relatedTarget === null) overlay.hidden = true; });
+    window.addEventListener("dragleave", (event) => {
+      if (event.relatedTarget === null) overlay.hidden = true;
+    });
     window.addEventListener("drop", (event) => {
       overlay.hidden = true;
       if (!holdsFiles(event)) return;
@@ -117,9 +134,13 @@ class App {
     this.uploads.add(files, name || null);
   }
 
+  // At most every now and then, however fast things change.
   #contentsChanged() {
-    this.collections.refresh();
-    if (this.view === "documents") this.documents.show();
+    this.soon ??= setTimeout(() => {
+      this.soon = null;
+      this.collections.refresh();
+      if (this.view === "documents") this.documents.show();
+    }, REFRESH_MS);
   }
 
   async #openUploaded(id) {
@@ -143,9 +164,13 @@ class App {
 
   async #signOut() {
     const open = this.uploads?.counts.open ?? 0;
-    const agreed = !open || await confirmed({
-      title: "Sign out now?", text: `${plural(open, "file")} would not be followed or sent any further.`, agree: "Sign out",
-    });
+    const agreed =
+      !open ||
+      (await confirmed({
+        title: "Sign out now?",
+        text: `${plural(open, "file")} would not be followed or sent any further.`,
+        agree: "Sign out",
+      }));
     if (agreed) leave();
   }
 
@@ -172,12 +197,20 @@ class App {
     if (!preferences.shortcuts) return;
     const went = this.goingTo;
     this.goingTo = event.key === "g";
-    const known = went ? {a: () => this.#go("ask"), d: () => this.#go("documents"), u: () => this.#go("usage")} : {
-      "/": () => { this.#go("ask"); this.ask.focus(); },
-      "n": () => { this.#go("ask"); this.ask.restart(); },
-      "u": () => this.mayIngest && $("#files-input").click(),
-      "?": () => showHelp(preferences),
-    };
+    const known = went
+      ? {a: () => this.#go("ask"), d: () => this.#go("documents"), u: () => this.#go("usage")}
+      : {
+          "/": () => {
+            this.#go("ask");
+            this.ask.focus();
+          },
+          n: () => {
+            this.#go("ask");
+            this.ask.restart();
+          },
+          u: () => this.mayIngest && $("#files-input").click(),
+          "?": () => showHelp(preferences),
+        };
     if (!known[event.key]) return;
     event.preventDefault();
     known[event.key]();
@@ -188,66 +221,9 @@ class App {
   }
 }
 
-// Forgets everything this page held; why is told on the page that follows.
-function leave(reason = "") {
-  sessionStorage.clear();
-  if (reason) sessionStorage.setItem(TOLD, reason);
-  location.reload();
-}
-
-function showSignIn(told = "") {
-  const form = $("form", $("#signin"));
-  const input = $("#key");
-  const shown = $("#key-show");
-  $("#boot").hidden = true;
-  $("#signin").hidden = false;
-  $("#key-error").textContent = told;
-  input.focus();
-  shown.addEventListener("click", () => {
-    const show = input.type === "password";
-    input.type = show ? "text" : "password";
-    shown.setAttribute("aria-pressed", String(show));
-  });
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const button = $("button[type=submit]", form);
-    button.disabled = true;
-    $("#key-error").textContent = "";
-    const problem = await signIn(input.value.trim());
-    button.disabled = false;
-    if (!problem) return;
-    $("#key-error").textContent = problem;
-    input.setAttribute("aria-invalid", "true");
-    input.focus();
-  });
-}
-
-// What is the matter with the key, or nothing.
-async function signIn(key) {
-  if (!key) return "Enter an API key.";
-  let caller;
-  try {
-    caller = await new Api(key).get("v1/key");
-  } catch (error) {
-    return error.status === 401 ? "This key is not valid. It may have been revoked, or not been copied whole." : error.message;
-  }
-  if (!caller.scopes.includes("query")) return "This key may only add documents. This page needs one that may ask, too.";
-  sessionStorage.setItem(KEY, key);
-  $("#key").value = "";
-  $("#signin").hidden = true;
-  $("#boot").hidden = true;
-  $("#shell").hidden = false;
-  new App(key, caller);
-  return "";
-}
-
 async function start() {
   for (const dialog of document.querySelectorAll("dialog")) prepare(dialog);
-  const key = sessionStorage.getItem(KEY);
-  const told = sessionStorage.getItem(TOLD) ?? "";
-  sessionStorage.removeItem(TOLD);
-  const problem = key ? await signIn(key) : told;
-  if (!key || problem) showSignIn(problem);
+  await signedIn((key, caller) => new App(key, caller));
 }
 
 start();

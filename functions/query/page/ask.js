@@ -7,6 +7,8 @@ import {plural} from "./format.js";
 import {Turn} from "./turn.js";
 
 const MOST_TURNS = 100;
+const MOST_MISSES = 10;
+const AGAIN_MS = 1000;
 const PASSAGES = ["3", "5", "8", "12", "20"];
 const ANSWERED = {true: "Written by the model", false: "Quotes only"};
 const COLD = {wait: "Wait for it", extractive: "Quote meanwhile", fallback: "Ask the fallback model"};
@@ -22,11 +24,20 @@ export class Ask {
     this.read = read;
     this.question = $("#question");
     this.scroller = $("#ask-scroll");
-    $("#composer").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
+    $("#composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
     this.question.addEventListener("keydown", (event) => this.#key(event));
     this.question.addEventListener("input", () => this.#fit());
     this.scroller.addEventListener("grown", () => this.#follow());
-    this.scroller.addEventListener("scroll", () => { this.following = this.#atEnd(); }, {passive: true});
+    this.scroller.addEventListener(
+      "scroll",
+      () => {
+        this.following = this.#atEnd();
+      },
+      {passive: true},
+    );
     $("#stop").addEventListener("click", () => this.stop());
     $("#conversation-new").addEventListener("click", () => this.restart());
     $("#options-open").addEventListener("click", () => this.#chooseOptions());
@@ -54,7 +65,11 @@ export class Ask {
   #showCollections({items, searchable}) {
     const select = $("#ask-collection");
     const names = items.map((one) => one.name);
-    options(select, (names.length ? names : ["default"]).map((name) => [name, name]), select.value || "default");
+    options(
+      select,
+      (names.length ? names : ["default"]).map((name) => [name, name]),
+      select.value || "default",
+    );
     $("#ask-empty-text").textContent = searchable
       ? `${plural(searchable, "document")} in ${plural(items.length, "collection")} can answer.`
       : "There is nothing to ask yet.";
@@ -83,10 +98,12 @@ export class Ask {
   async ask(request) {
     const turn = new Turn(request.question, {
       read: this.read,
-      again: () => { if (!this.#running) this.ask({...request, cache: "refresh"}); },
+      again: () => {
+        if (!this.#running) this.ask({...request, cache: "refresh"});
+      },
     });
     this.#add(turn);
-    const controller = this.#running = new AbortController();
+    const controller = (this.#running = new AbortController());
     this.#showState();
     try {
       await this.#stream(turn, request, controller.signal);
@@ -116,13 +133,15 @@ export class Ask {
   async #fetch(turn, signal) {
     if (turn.id === null) throw new Error("The connection broke before there was an answer.");
     turn.recovering();
-    for (;;) {
-      const answer = await this.api.get(`v1/answers/${turn.id}`, {}, signal).catch((error) => {
-        throw error.status === 404 ? new Error("The connection broke, and the answer was not kept.") : error;
-      });
-      if (answer.status !== "running") return turn.whole(answer);
-      await pause(2000, signal);
+    for (let misses = 0; misses < MOST_MISSES;) {
+      await pause(AGAIN_MS, signal);
+      const answer = await this.api.get(`v1/answers/${turn.id}`, {}, signal).catch((error) => error);
+      if (answer.status === 0) misses += 1;
+      else if (answer.status === 404) throw new Error("The connection broke, and the answer was not kept.");
+      else if (answer instanceof Error) throw answer;
+      else if (answer.status !== "running") return turn.whole(answer);
     }
+    throw new Error("The connection broke, and the API cannot be reached.");
   }
 
   #add(turn) {
@@ -174,22 +193,36 @@ export class Ask {
   }
 
   #drawOptions(dialog) {
-    fill(dialog,
+    fill(
+      dialog,
       head("How to answer", "options-title", () => dialog.close()),
-      this.#modes.length ? this.#choice("mode", "Search", [["", "As set up"], ...this.#modes.map((mode) => [mode, mode])]) : null,
+      this.#modes.length
+        ? this.#choice("mode", "Search", [["", "As set up"], ...this.#modes.map((mode) => [mode, mode])])
+        : null,
       this.#choice("generate", "Answers are", Object.entries(ANSWERED)),
       this.#choice("on_cold", "While the model sleeps", Object.entries(COLD)),
-      this.#choice("top_k", "Passages to read", PASSAGES.map((size) => [size, size])));
+      this.#choice(
+        "top_k",
+        "Passages to read",
+        PASSAGES.map((size) => [size, size]),
+      ),
+    );
   }
 
   #choice(name, label, entries) {
-    const select = el("select", {onchange: () => { this.#choices[name] = select.value; this.#summarise(); }});
+    const select = el("select", {
+      onchange: () => {
+        this.#choices[name] = select.value;
+        this.#summarise();
+      },
+    });
     options(select, entries, this.#choices[name]);
     return el("label.choice", {}, el("span", {}, label), select);
   }
 
   #summarise() {
     const {generate, mode} = this.#choices;
-    $("#options-summary").textContent = [generate === "false" ? "Quotes only" : "", mode].filter(Boolean).join(", ") || "Options";
+    $("#options-summary").textContent =
+      [generate === "false" ? "Quotes only" : "", mode].filter(Boolean).join(", ") || "Options";
   }
 }

@@ -4,7 +4,9 @@ import {$, el, fill, icon} from "./dom.js";
 
 // A click beside a dialog closes it, as Escape does.
 export function prepare(dialog) {
-  dialog.addEventListener("pointerdown", (event) => { dialog.pressedBeside = event.target === dialog; });
+  dialog.addEventListener("pointerdown", (event) => {
+    dialog.pressedBeside = event.target === dialog;
+  });
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog && dialog.pressedBeside) dialog.close();
   });
@@ -12,21 +14,29 @@ export function prepare(dialog) {
 }
 
 export function head(title, id, close) {
-  return el("header.dialog-head", {},
+  return el(
+    "header.dialog-head",
+    {},
     el("h2", {id}, title),
-    el("button.quiet.only-icon", {type: "button", "aria-label": "Close", onclick: close}, icon("close")));
+    el("button.quiet.only-icon", {type: "button", "aria-label": "Close", onclick: close}, icon("close")),
+  );
 }
 
 // True once the person agreed. The safe answer has the focus.
 export function confirmed({title, text, agree}) {
   const dialog = $("#confirm");
   return new Promise((resolve) => {
-    const answer = (value) => () => { dialog.returnValue = value; dialog.close(); };
+    const answer = (value) => () => {
+      dialog.returnValue = value;
+      dialog.close();
+    };
     const cancel = el("button", {type: "button", onclick: answer("no"), autofocus: true}, "Cancel");
-    fill(dialog,
+    fill(
+      dialog,
       el("h2", {id: "confirm-title"}, title),
       el("p", {id: "confirm-text"}, text),
-      el("div.dialog-actions", {}, cancel, el("button.danger", {type: "button", onclick: answer("yes")}, agree)));
+      el("div.dialog-actions", {}, cancel, el("button.danger", {type: "button", onclick: answer("yes")}, agree)),
+    );
     dialog.returnValue = "no";
     dialog.onclose = () => resolve(dialog.returnValue === "yes");
     dialog.showModal();
@@ -48,15 +58,36 @@ const SHORTCUTS = [
 export function showHelp(preferences) {
   const dialog = $("#help");
   const single = el("input", {
-    type: "checkbox", checked: preferences.shortcuts, onchange: () => { preferences.shortcuts = single.checked; },
+    type: "checkbox",
+    checked: preferences.shortcuts,
+    onchange: () => {
+      preferences.shortcuts = single.checked;
+    },
   });
-  const rows = SHORTCUTS.map(([keys, what]) => el("div", {},
-    el("dt", {}, keys.split(" ").map((key) => el("kbd", {}, key))), el("dd", {}, what)));
-  fill(dialog,
+  const rows = SHORTCUTS.map(([keys, what]) =>
+    el(
+      "div",
+      {},
+      el(
+        "dt",
+        {},
+        keys.split(" ").map((key) => el("kbd", {}, key)),
+      ),
+      el("dd", {}, what),
+    ),
+  );
+  fill(
+    dialog,
     head("Keyboard shortcuts", "help-title", () => dialog.close()),
     el("dl.shortcuts", {}, rows),
     el("label.check", {}, single, "Single keys are shortcuts"),
-    el("p.hint", {}, "Programs speak to the same API: ",
-      el("a", {href: "docs", target: "_blank", rel: "noopener noreferrer"}, "its reference"), "."));
+    el(
+      "p.hint",
+      {},
+      "Programs speak to the same API: ",
+      el("a", {href: "docs", target: "_blank", rel: "noopener noreferrer"}, "its reference"),
+      ".",
+    ),
+  );
   dialog.showModal();
 }

@@ -35,7 +35,9 @@ export function fill(node, ...children) {
 export function announce(text) {
   const region = $("#announcer");
   region.textContent = "";
-  requestAnimationFrame(() => { region.textContent = text; });
+  requestAnimationFrame(() => {
+    region.textContent = text;
+  });
 }
 
 export function toast(text, kind = "") {
@@ -50,7 +52,10 @@ export function eachFrame(work) {
   return () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => { waiting = false; work(); });
+    requestAnimationFrame(() => {
+      waiting = false;
+      work();
+    });
   };
 }
 

@@ -35,7 +35,11 @@ export function money(value) {
 export function ago(iso) {
   const passed = (Date.now() - Date.parse(iso)) / 1000;
   if (passed < 45) return "just now";
-  for (const [limit, size, unit] of [[3600, 60, "minute"], [86400, 3600, "hour"], [7 * 86400, 86400, "day"]]) {
+  for (const [limit, size, unit] of [
+    [3600, 60, "minute"],
+    [86400, 3600, "hour"],
+    [7 * 86400, 86400, "day"],
+  ]) {
     if (passed < limit) return relative.format(-Math.round(passed / size), unit);
   }
   return days.format(new Date(iso));
@@ -56,5 +60,9 @@ export const place = (page, headings) =>
   [page ? `Page ${page}` : "", headings.at(-1) ?? ""].filter(Boolean).join(" · ");
 
 export const STATUS = {
-  searchable: "Searchable", pending: "Waiting", processing: "Being read", failed: "Failed", deleted: "Deleted",
+  searchable: "Searchable",
+  pending: "Waiting",
+  processing: "Being read",
+  failed: "Failed",
+  deleted: "Deleted",
 };

@@ -33,7 +33,11 @@ function blocks(block, cite) {
 function element({kind, lines}, cite) {
   if (kind === "p") return el("p", {}, inline(lines.join("\n"), cite));
   if (kind === "heading") return el("p", {}, el("strong", {}, inline(lines[0].replace(HEADING, ""), cite)));
-  const list = el(kind, {}, lines.map((line) => el("li", {}, inline(line.replace(BULLET, "").replace(NUMBER, ""), cite))));
+  const list = el(
+    kind,
+    {},
+    lines.map((line) => el("li", {}, inline(line.replace(BULLET, "").replace(NUMBER, ""), cite))),
+  );
   if (kind === "ol") list.start = Number.parseInt(lines[0], 10);
   return list;
 }

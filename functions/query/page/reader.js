@@ -2,7 +2,8 @@
 
 import {head} from "./dialogs.js";
 import {$, el, fill, icon} from "./dom.js";
-import {bytes, count, folderOf, moment, nameOf, plural, STATUS} from "./format.js";
+import {facts} from "./facts.js";
+import {nameOf} from "./format.js";
 import {cut, flowing, locate, stretches} from "./text.js";
 
 const AROUND = 6;
@@ -24,7 +25,13 @@ export class Reader {
     this.steps = this.#stepper();
     this.facts = el("div.sheet-facts");
     this.body = el("div.sheet-body", {tabIndex: 0, role: "region", "aria-label": "Text of the document"});
-    fill(this.dialog, head("", "sheet-title", () => this.close()), this.steps, this.facts, this.body);
+    fill(
+      this.dialog,
+      head("", "sheet-title", () => this.close()),
+      this.steps,
+      this.facts,
+      this.body,
+    );
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
   }
 
@@ -44,7 +51,7 @@ export class Reader {
 
   async #go(index) {
     this.#index = index;
-    const turn = this.#turn += 1;
+    const turn = (this.#turn += 1);
     const spot = this.#spots[index];
     this.#draw(spot);
     try {
@@ -77,8 +84,15 @@ export class Reader {
       this.api.get(path),
       this.#page(path, {limit: PAGE, at: spot.at, chunk_id: spot.chunkId}),
     ]);
-    const loaded = {document, path, chunks: page.items, generation: page.generation, total: page.total,
-      before: page.previous_cursor, after: page.next_cursor};
+    const loaded = {
+      document,
+      path,
+      chunks: page.items,
+      generation: page.generation,
+      total: page.total,
+      before: page.previous_cursor,
+      after: page.next_cursor,
+    };
     if (loaded.before) await this.#more(loaded, "before", AROUND);
     return loaded;
   }
@@ -93,7 +107,8 @@ export class Reader {
 
   async #more(loaded, side, limit = PAGE) {
     const page = await this.api.get(`${loaded.path}/chunks`, {limit, cursor: loaded[side]});
-    if (side === "before") Object.assign(loaded, {chunks: [...page.items, ...loaded.chunks], before: page.previous_cursor});
+    if (side === "before")
+      Object.assign(loaded, {chunks: [...page.items, ...loaded.chunks], before: page.previous_cursor});
     else Object.assign(loaded, {chunks: [...loaded.chunks, ...page.items], after: page.next_cursor});
   }
 
@@ -109,12 +124,26 @@ export class Reader {
   }
 
   #stepper() {
-    const button = (by, name, label) => el("button.quiet.only-icon", {
-      type: "button", "data-step": name, "aria-label": label, title: `${label} (Alt + arrow)`, onclick: () => this.#step(by),
-    }, icon(name));
+    const button = (by, name, label) =>
+      el(
+        "button.quiet.only-icon",
+        {
+          type: "button",
+          "data-step": name,
+          "aria-label": label,
+          title: `${label} (Alt + arrow)`,
+          onclick: () => this.#step(by),
+        },
+        icon(name),
+      );
     this.place = el("span", {"aria-live": "polite"});
-    return el("div.steps", {role: "group", "aria-label": "Places in the answer"},
-      button(-1, "left", "Previous"), this.place, button(1, "right", "Next"));
+    return el(
+      "div.steps",
+      {role: "group", "aria-label": "Places in the answer"},
+      button(-1, "left", "Previous"),
+      this.place,
+      button(1, "right", "Next"),
+    );
   }
 
   #draw(spot) {
@@ -123,26 +152,9 @@ export class Reader {
     this.steps.hidden = this.#spots.length < 2;
     this.place.textContent = `${kind} ${this.#index + 1} of ${this.#spots.length}`;
     const document = this.#loaded?.document;
-    fill(this.facts, document?.id === spot.documentId && this.#facts(document));
-  }
-
-  #facts(document) {
-    const {id, status, reason, collection, pages, chunks, metadata, acl, flags, timeline} = document;
-    const rows = [
-      ["Status", STATUS[status]], ["Reason", reason], ["Collection", collection], ["Folder", folderOf(document.uri)],
-      ["Pages", pages && count(pages)], ["Passages", chunks ? count(chunks) : null], ["Type", document.media_type],
-      ["Size", document.bytes === null ? null : bytes(document.bytes)], ["Version", document.generation || null],
-      ["Labels", acl?.join(", ")], ["Noticed", flags.map((flag) => flag.replaceAll("_", " ")).join(", ")],
-      ...Object.entries(metadata).filter(([name]) => name !== "collection" && name !== "acl").map(([name, value]) => [name, String(value)]),
-      ["Address", document.uri], ["Id", id],
-    ].filter(([, value]) => value);
-    const plain = this.#spots[this.#index].at === undefined && !this.#spots[this.#index].chunkId;
-    return el("details.more", {open: plain},
-      el("summary", {}, [STATUS[status], collection, pages && plural(pages, "page")].filter(Boolean).join(" · ")),
-      el("dl.facts", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-      el("ol.timeline", {"aria-label": "What happened"}, timeline.map((one) =>
-        el("li", {}, el("time", {dateTime: one.at}, moment(one.at)), el("span", {}, [STATUS[one.status], one.detail].filter(Boolean).join(": "))))),
-      this.remove && status !== "deleted" && el("button.danger", {type: "button", onclick: () => this.#remove(document)}, icon("trash"), "Delete"));
+    const plain = spot.at === undefined && !spot.chunkId;
+    const act = this.remove && (() => this.#remove(document));
+    fill(this.facts, document?.id === spot.documentId && facts(document, {open: plain, remove: act}));
   }
 
   async #remove(document) {
@@ -152,27 +164,44 @@ export class Reader {
   #render(spot) {
     const {chunks, generation, document} = this.#loaded;
     if (!chunks.length) {
-      const text = document.reason ?? (document.status === "deleted" ? "It was deleted." : "There is no text to read yet.");
+      const text =
+        document.reason ?? (document.status === "deleted" ? "It was deleted." : "There is no text to read yet.");
       fill(this.body, el("p.muted", {}, text));
       return;
     }
     const parts = stretches(chunks);
     const {marks, active} = this.#highlights(parts, spot);
     const changed = spot.generation && generation !== spot.generation;
-    fill(this.body,
-      changed && el("p.warning", {}, icon("alert"), el("span", {}, active
-        ? "This document was changed since the answer was made."
-        : "This document was changed since the answer was made, and the passage does not stand in it like that any more.")),
+    fill(
+      this.body,
+      changed &&
+        el(
+          "p.warning",
+          {},
+          icon("alert"),
+          el(
+            "span",
+            {},
+            active
+              ? "This document was changed since the answer was made."
+              : "This document was changed since the answer was made, and the passage does not stand in it like that any more.",
+          ),
+        ),
       this.#moreButton("before", "Show what comes before"),
       el("div.text", {}, this.#sections(parts, marks, active)),
-      this.#moreButton("after", "Show more"));
+      this.#moreButton("after", "Show more"),
+    );
     this.#show(active);
   }
 
   // Of this document: what the answer cites, or the passage that was found.
   #highlights(parts, spot) {
-    const here = this.#spots.filter((one) => one.documentId === spot.documentId && (one.start !== undefined || one === spot));
-    const marks = here.map((one) => ({spot: one, ...(this.#range(parts, one) ?? {start: -1, end: -1})})).filter((one) => one.end > 0);
+    const here = this.#spots.filter(
+      (one) => one.documentId === spot.documentId && (one.start !== undefined || one === spot),
+    );
+    const marks = here
+      .map((one) => ({spot: one, ...(this.#range(parts, one) ?? {start: -1, end: -1})}))
+      .filter((one) => one.end > 0);
     const active = marks.find((one) => one.spot === spot) ?? null;
     if (active) marks.sort((one, other) => (other === active) - (one === active));
     return {marks, active};
@@ -194,7 +223,13 @@ export class Reader {
       const same = part.headings.findIndex((heading, level) => heading !== path[level]);
       if (same >= 0) nodes.push(el("h3", {}, part.headings.slice(same).join(" › ")));
       const shown = prose ? {...part, text: flowing(part.text)} : part;
-      nodes.push(el("p", {}, cut(shown, marks).map(({text, mark}) => this.#piece(text, mark, active))));
+      nodes.push(
+        el(
+          "p",
+          {},
+          cut(shown, marks).map(({text, mark}) => this.#piece(text, mark, active)),
+        ),
+      );
       page = part.page;
       path = part.headings;
     }

@@ -4,12 +4,12 @@ const PAIRED = /[\ud800-\udfff]/;
 const BROKEN_AT = 60;
 const ENTRY = /^\s*([-*•#>|]|\d{1,3}[.)]\s)/;
 
-export function slice(text, start, end) {
+function slice(text, start, end) {
   if (!PAIRED.test(text)) return text.slice(start, end);
   return Array.from(text).slice(start, end).join("");
 }
 
-export const size = (text) => (PAIRED.test(text) ? Array.from(text).length : text.length);
+const size = (text) => (PAIRED.test(text) ? Array.from(text).length : text.length);
 
 // The chunks of a document without what neighbours have in common: [{start, text, page, headings}] in order.
 export function stretches(chunks) {
@@ -27,11 +27,13 @@ export function stretches(chunks) {
 // Lines that were broken to fit a page flow again, as long as before: offsets stay true. Lists and tables stay as they are.
 export function flowing(text) {
   const lines = text.split("\n");
-  return lines.map((line, index) => {
-    const next = lines[index + 1];
-    if (next === undefined) return line;
-    return line + (line.length >= BROKEN_AT && next && !ENTRY.test(next) ? " " : "\n");
-  }).join("");
+  return lines
+    .map((line, index) => {
+      const next = lines[index + 1];
+      if (next === undefined) return line;
+      return line + (line.length >= BROKEN_AT && next && !ENTRY.test(next) ? " " : "\n");
+    })
+    .join("");
 }
 
 // Where a quote stands in what is loaded: at the place given, or wherever it stands now; null when nowhere.

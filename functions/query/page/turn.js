@@ -1,12 +1,9 @@
 // One question and its answer, drawn as its events come.
 
 import {announce, eachFrame, el, fill, icon, toast} from "./dom.js";
-import {ago, milliseconds, money, nameOf, place, plural, seconds} from "./format.js";
+import {nameOf, place, plural, seconds} from "./format.js";
 import {prose} from "./prose.js";
-
-const WRITTEN_BY = {extractive: "Quoted from your documents", model: "Written by the model", fallback: "Written by the fallback model"};
-
-const STAGES = {embed: "Embedding the question", retrieve: "Finding passages", generate: "Writing", answer: "Choosing quotes"};
+import {details, how} from "./spent.js";
 
 export class Turn {
   #text = "";
@@ -24,7 +21,16 @@ export class Turn {
     this.answer = el("div.answer");
     this.problem = el("div.problem", {role: "alert", hidden: true});
     this.foot = el("div.turn-foot", {hidden: true});
-    this.node = el("li.turn", {}, el("h2.question", {}, question), this.status, this.sources, this.answer, this.problem, this.foot);
+    this.node = el(
+      "li.turn",
+      {},
+      el("h2.question", {}, question),
+      this.status,
+      this.sources,
+      this.answer,
+      this.problem,
+      this.foot,
+    );
     this.draw = eachFrame(() => this.#draw());
     this.#say("Asking");
   }
@@ -41,8 +47,14 @@ export class Turn {
     const known = {
       status: () => this.#stage(data),
       sources: () => this.#found(data),
-      token: () => { this.#text += data.text; this.#say("Writing"); this.draw(); },
-      citations: () => { this.#citations = data.citations; },
+      token: () => {
+        this.#text += data.text;
+        this.#say("Writing");
+        this.draw();
+      },
+      citations: () => {
+        this.#citations = data.citations;
+      },
       done: () => this.finish(data),
     };
     known[event]?.();
@@ -61,7 +73,11 @@ export class Turn {
     this.status.hidden = true;
     this.#draw();
     this.#footer(done);
-    announce(done.supported ? `Answer ready, ${plural(this.#citations.length, "citation")}` : "No answer was found in the documents");
+    announce(
+      done.supported
+        ? `Answer ready, ${plural(this.#citations.length, "citation")}`
+        : "No answer was found in the documents",
+    );
   }
 
   stopped() {
@@ -84,14 +100,20 @@ export class Turn {
     this.#say("The connection broke. Fetching the answer…");
   }
 
-  #stage({state, waited_s: waited, eta_s: left}) {
+  #stage({state, waited_s: waited = 0, eta_s: left}) {
     if (state !== "waking_gpu") {
       this.#say({retrieving: "Searching your documents", generating: "Writing the answer"}[state] ?? state);
       return;
     }
-    const text = left ? `Waking the model, about ${seconds(left)} left` : `Waking the model, ${seconds(waited ?? 0)} so far`;
-    const bar = left === undefined ? el("progress", {"aria-label": "Waking the model"})
-      : el("progress", {max: waited + left || 1, value: waited, "aria-label": "Waking the model"});
+    const text = left
+      ? `Waking the model, about ${seconds(left)} left`
+      : waited < 1
+        ? "Waking the model"
+        : `Waking the model, ${seconds(waited)} so far`;
+    const bar =
+      left === undefined
+        ? el("progress", {"aria-label": "Waking the model"})
+        : el("progress", {max: waited + left || 1, value: waited, "aria-label": "Waking the model"});
     this.#say(text, {bar});
   }
 
@@ -113,16 +135,27 @@ export class Turn {
   }
 
   #card(source, index) {
-    return el("button.source", {type: "button", "data-marker": index + 1, onclick: () => this.read(this.#asSpots(), index)},
-      el("span.source-head", {}, el("span.number", {}, String(index + 1)), el("span.source-name", {}, nameOf(source.uri))),
+    return el(
+      "button.source",
+      {type: "button", "data-marker": index + 1, onclick: () => this.read(this.#asSpots(), index)},
+      el(
+        "span.source-head",
+        {},
+        el("span.number", {}, String(index + 1)),
+        el("span.source-name", {}, nameOf(source.uri)),
+      ),
       el("span.source-place", {}, place(source.page, source.headings) || "Passage"),
-      el("span.source-text", {}, source.text));
+      el("span.source-text", {}, source.text),
+    );
   }
 
   #asSpots() {
     return this.#sources.map((source, index) => ({
-      documentId: source.document_id, uri: source.uri, generation: source.generation,
-      chunkId: source.chunk_id, marker: index + 1,
+      documentId: source.document_id,
+      uri: source.uri,
+      generation: source.generation,
+      chunkId: source.chunk_id,
+      marker: index + 1,
     }));
   }
 
@@ -139,9 +172,19 @@ export class Turn {
 
   // Without a model the answer is its quotes, one below the other.
   #quotes() {
-    return this.#citations.map((one, index) => el("figure.quote", {},
-      el("blockquote", {}, one.quote.split(/\s+/).join(" ")),
-      el("figcaption", {}, this.#chip(index), el("span", {}, [nameOf(one.uri), one.page && `page ${one.page}`].filter(Boolean).join(", ")))));
+    return this.#citations.map((one, index) =>
+      el(
+        "figure.quote",
+        {},
+        el("blockquote", {}, one.quote.split(/\s+/).join(" ")),
+        el(
+          "figcaption",
+          {},
+          this.#chip(index),
+          el("span", {}, [nameOf(one.uri), one.page && `page ${one.page}`].filter(Boolean).join(", ")),
+        ),
+      ),
+    );
   }
 
   // While the citations are not known yet, a marker leads to its source.
@@ -155,8 +198,14 @@ export class Turn {
 
   #chip(index) {
     const spots = this.#citations.map((one) => ({
-      documentId: one.document_id, uri: one.uri, generation: this.#sources[one.marker - 1]?.generation,
-      at: one.start, start: one.start, end: one.end, quote: one.quote, marker: one.marker,
+      documentId: one.document_id,
+      uri: one.uri,
+      generation: this.#sources[one.marker - 1]?.generation,
+      at: one.start,
+      start: one.start,
+      end: one.end,
+      quote: one.quote,
+      marker: one.marker,
     }));
     const one = this.#citations[index];
     return this.#button(one.marker, one, () => this.read(spots, index));
@@ -170,8 +219,14 @@ export class Turn {
   #footer(done) {
     this.foot.hidden = false;
     const copy = el("button.quiet", {type: "button", onclick: () => this.#copy()}, icon("copy"), "Copy");
-    fill(this.foot, el("p.turn-meta", {}, how(done)), this.#againButton("Ask again"), copy, details(done, this.id, this.retrieval),
-      ...done.warnings.map((warning) => el("p.warning", {}, icon("alert"), el("span", {}, sentence(warning)))));
+    fill(
+      this.foot,
+      el("p.turn-meta", {}, how(done)),
+      this.#againButton("Ask again"),
+      copy,
+      details(done, this),
+      ...done.warnings.map((warning) => el("p.warning", {}, icon("alert"), el("span", {}, warning))),
+    );
   }
 
   #offer() {
@@ -193,34 +248,3 @@ export class Turn {
     }
   }
 }
-
-function how(done) {
-  const parts = [done.supported ? WRITTEN_BY[done.mode] : "Nothing found"];
-  if (done.cached && done.cached !== "no") {
-    const asked = done.cached === "exact" ? "asked before" : "a question like it was asked before";
-    parts.push(`${asked}, ${ago(new Date(Date.now() - (done.age_s ?? 0) * 1000).toISOString())}`);
-  }
-  if (done.timings_ms.total !== undefined) parts.push(milliseconds(done.timings_ms.total));
-  return parts.join(" · ");
-}
-
-// What it took, for whoever wants to know.
-function details(done, id, retrieval) {
-  const {usage, timings_ms: timings} = done;
-  const {total, ...stages} = timings;
-  const rows = [
-    ["Cost", money(usage.cost_usd)],
-    ["Prompt tokens", usage.prompt_tokens],
-    ["Completion tokens", usage.completion_tokens],
-    ["GPU", usage.gpu_seconds ? `${usage.gpu_seconds} s` : null],
-    ...Object.entries(stages).map(([stage, ms]) => [STAGES[stage] ?? sentence(stage), milliseconds(ms)]),
-    ["Total", total === undefined ? null : milliseconds(total)],
-    ["Citations taken out", done.dropped_citations || null],
-    ["Retrieval", retrieval],
-    ["Answer id", id],
-  ].filter(([, value]) => value !== null && value !== undefined);
-  return el("details.more", {}, el("summary", {}, "Details"),
-    el("dl.facts", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))));
-}
-
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -18,6 +18,7 @@ export class Uploads extends EventTarget {
   #stop = new AbortController();
   #waiting = [];
   #sending = 0;
+  #looking = 0;
   #stored = new Map();
   #watching = false;
   #counts = {waiting: 0, sending: 0, stored: 0, searchable: 0, failed: 0, refused: 0};
@@ -31,11 +32,30 @@ export class Uploads extends EventTarget {
   get counts() {
     const {waiting, sending, stored, searchable, failed, refused} = this.#counts;
     const open = waiting + sending + stored;
-    return {total: this.items.length, waiting, sending, stored, searchable, open, broken: failed + refused};
+    return {
+      total: this.items.length,
+      waiting,
+      sending,
+      stored,
+      searchable,
+      open,
+      broken: failed + refused,
+      looking: this.#looking > 0,
+    };
   }
 
-  // From files.js; rows appear while a folder is still being read.
+  // From files.js; rows appear while a folder is still being looked through.
   async add(files, collection) {
+    this.#looking += 1;
+    try {
+      await this.#take(files, collection);
+    } finally {
+      this.#looking -= 1;
+      this.#tell();
+    }
+  }
+
+  async #take(files, collection) {
     for await (const {file, name, error} of files) {
       const item = {file, name, collection, size: file?.size ?? null, state: "waiting", sent: 0, id: null, reason: ""};
       this.items.push(item);
@@ -69,7 +89,10 @@ export class Uploads extends EventTarget {
   #next() {
     while (this.#sending < AT_ONCE && this.#waiting.length) {
       this.#sending += 1;
-      this.#send(this.#waiting.shift()).finally(() => { this.#sending -= 1; this.#next(); });
+      this.#send(this.#waiting.shift()).finally(() => {
+        this.#sending -= 1;
+        this.#next();
+      });
     }
   }
 
@@ -87,8 +110,14 @@ export class Uploads extends EventTarget {
   // A connection that broke is tried again: the same file under the same name is the same document.
   async #sentAtLast(item) {
     const signal = this.#stop.signal;
-    const onProgress = (share) => { item.sent = share; this.#tell(); };
-    const onWait = (wait) => { item.reason = `The API is busy, going on in ${Math.ceil(wait)} s`; this.#tell(); };
+    const onProgress = (share) => {
+      item.sent = share;
+      this.#tell();
+    };
+    const onWait = (wait) => {
+      item.reason = `The API is busy, going on in ${Math.ceil(wait)} s`;
+      this.#tell();
+    };
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#api.upload(item.file, item.name, item.collection, {signal, onProgress, onWait});
@@ -104,7 +133,7 @@ export class Uploads extends EventTarget {
     this.#watch();
   }
 
-  // Looks again sooner while things happen, later while nothing does.
+  // Looks again sooner while things happen, later while nothing does or there is much to look through.
   async #watch() {
     if (this.#watching) return;
     this.#watching = true;
@@ -112,8 +141,12 @@ export class Uploads extends EventTarget {
       for (let wait = SOONEST_MS; this.#stored.size;) {
         await pause(wait, this.#stop.signal);
         const before = this.#stored.size;
-        await this.#look().catch((error) => { if (ended(error)) throw error; });
-        wait = this.#stored.size < before ? SOONEST_MS : Math.min(wait * 1.4, LATEST_MS);
+        const pages = await this.#look().catch((error) => {
+          if (ended(error)) throw error;
+          return 1;
+        });
+        wait = this.#stored.size < before ? SOONEST_MS * pages : wait * 1.4;
+        wait = Math.min(wait, LATEST_MS);
       }
     } catch (error) {
       if (!ended(error)) throw error;
@@ -122,12 +155,14 @@ export class Uploads extends EventTarget {
     }
   }
 
-  // The newest documents by the page, as far as there are open ones; the few that are older than those one by one.
+  // The newest documents by the page, as far as there are open ones, then the few that are older one by one. Returns how
+  // many pages it took.
   async #look() {
     const unseen = new Set(this.#stored.keys());
-    const pages = Math.ceil(this.items.length / PAGE) + 1;
+    const most = Math.ceil(this.items.length / PAGE) + 1;
     let cursor = null;
-    for (let page = 0; page < pages && unseen.size && (page === 0 || cursor); page += 1) {
+    let pages = 0;
+    for (; pages < most && unseen.size && (pages === 0 || cursor); pages += 1) {
       const found = await this.#api.get("v1/documents", {limit: PAGE, cursor}, this.#stop.signal);
       for (const document of found.items) {
         unseen.delete(document.id);
@@ -136,6 +171,7 @@ export class Uploads extends EventTarget {
       cursor = found.next_cursor;
     }
     for (const id of [...unseen].slice(0, SINGLES)) this.#settle(await this.#single(id));
+    return pages;
   }
 
   async #single(id) {

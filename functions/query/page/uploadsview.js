@@ -1,7 +1,7 @@
 // What is on its way: the whole at a glance, every file below, as many as there may be.
 
 import {$, announce, eachFrame, el, fill, icon} from "./dom.js";
-import {bytes, plural} from "./format.js";
+import {bytes, count, plural} from "./format.js";
 import {BROKEN, OPEN} from "./uploads.js";
 import {VirtualList} from "./virtual.js";
 
@@ -22,21 +22,32 @@ export class UploadsView {
     this.node = $("#uploads");
     this.list = new VirtualList("Files", ROW_HEIGHT, (item, row) => this.#draw(item, row));
     this.#build();
-    uploads.addEventListener("change", eachFrame(() => this.#render()));
+    uploads.addEventListener(
+      "change",
+      eachFrame(() => this.#render()),
+    );
   }
 
   #build() {
     this.title = el("h2", {id: "uploads-title"});
     this.bar = el("progress", {max: 1, value: 0, "aria-labelledby": "uploads-title"});
-    this.tabs = Object.entries(SHOWN).map(([name, [label]]) => el("button.tab", {
-      type: "button", "data-shown": name, "data-label": label, "aria-pressed": "false", onclick: () => this.#show(name),
-    }));
+    this.tabs = Object.entries(SHOWN).map(([name, [label]]) =>
+      el("button.tab", {
+        type: "button",
+        "data-shown": name,
+        "data-label": label,
+        "aria-pressed": "false",
+        onclick: () => this.#show(name),
+      }),
+    );
     this.done = el("button.quiet", {type: "button", onclick: () => this.uploads.clearSettled()}, "Clear finished");
-    fill(this.node,
+    fill(
+      this.node,
       el("div.uploads-head", {}, this.title, this.done),
       this.bar,
       el("div.tabs", {role: "group", "aria-label": "Files shown"}, this.tabs),
-      this.list.node);
+      this.list.node,
+    );
   }
 
   #show(name) {
@@ -49,29 +60,33 @@ export class UploadsView {
     this.node.hidden = counts.total === 0;
     if (!counts.open && this.#shown === "open") this.#shown = "all";
     this.title.textContent = summary(counts);
-    this.bar.value = counts.total ? share(this.uploads.items) : 0;
-    this.bar.hidden = counts.open === 0;
+    for (const bar of [this.bar, $("#upload-badge-bar")]) {
+      if (counts.looking)
+        bar.removeAttribute("value"); // how much there is to do is not known yet
+      else bar.value = counts.total ? share(this.uploads.items) : 0;
+    }
+    this.bar.hidden = counts.open === 0 && !counts.looking;
     this.done.hidden = counts.open === counts.total;
     const numbers = {all: counts.total, open: counts.open, broken: counts.broken};
     for (const tab of this.tabs) {
       const {shown, label} = tab.dataset;
-      tab.textContent = `${label} ${numbers[shown]}`;
+      tab.textContent = `${label} ${count(numbers[shown])}`;
       tab.setAttribute("aria-pressed", String(shown === this.#shown));
       tab.hidden = shown !== "all" && numbers[shown] === 0 && shown !== this.#shown;
     }
+    this.list.node.classList.toggle("short", numbers[this.#shown] < 6);
     this.list.show(this.uploads.items.filter(SHOWN[this.#shown][1]));
-    this.list.node.classList.toggle("short", counts.total < 6);
     this.#badge(counts);
     this.#announce(counts);
   }
 
   #badge(counts) {
     $("#upload-badge").hidden = counts.open === 0;
-    $("#upload-badge-text").textContent = `${counts.total - counts.open} of ${plural(counts.total, "file")}`;
-    $("#upload-badge-bar").value = this.bar.value;
+    $("#upload-badge-text").textContent = `${count(counts.total - counts.open)} of ${plural(counts.total, "file")}`;
   }
 
   #announce(counts) {
+    if (counts.looking) return;
     if (counts.open === 0 && counts.total && !this.#announced) announce(summary(counts));
     this.#announced = counts.open === 0;
   }
@@ -113,10 +128,11 @@ function state(item) {
   }[item.state];
 }
 
-function summary({total, open, searchable, broken}) {
-  const parts = [`${searchable} of ${plural(total, "file")} searchable`];
-  if (open) parts.push(`${open} on the way`);
-  if (broken) parts.push(`${broken} not searchable`);
+function summary({total, open, searchable, broken, looking}) {
+  if (looking) return `${plural(total, "file")} so far, looking for more`;
+  const parts = [`${count(searchable)} of ${plural(total, "file")} searchable`];
+  if (open) parts.push(`${count(open)} on the way`);
+  if (broken) parts.push(`${count(broken)} not searchable`);
   return parts.join(", ");
 }
 

@@ -1,8 +1,8 @@
 // What was used, day by day.
 
 import {barChart} from "./chart.js";
-import {$, el, fill, options} from "./dom.js";
-import {count, money} from "./format.js";
+import {$, announce, eachFrame, el, fill, options} from "./dom.js";
+import {count, money, seconds} from "./format.js";
 
 const DAY_MS = 86_400_000;
 const print = {
@@ -11,7 +11,12 @@ const print = {
 };
 const MEASURES = {
   questions: {name: "Questions", of: (day) => day.questions, part: (day) => day.hits, print: print.whole},
-  tokens: {name: "Tokens", of: (day) => day.prompt_tokens + day.completion_tokens, part: (day) => day.prompt_tokens, print: print.whole},
+  tokens: {
+    name: "Tokens",
+    of: (day) => day.prompt_tokens + day.completion_tokens,
+    part: (day) => day.prompt_tokens,
+    print: print.whole,
+  },
   gpu: {name: "GPU seconds", of: (day) => day.gpu_seconds, print: print.seconds},
   cost: {name: "Cost", of: (day) => day.cost_usd, print: money},
 };
@@ -22,9 +27,13 @@ export class UsageView {
   constructor(api) {
     this.api = api;
     this.body = $("#usage-body");
-    options($("#usage-measure"), Object.entries(MEASURES).map(([value, {name}]) => [value, name]));
-    $("#usage-measure").addEventListener("change", () => this.#draw());
+    options(
+      $("#usage-measure"),
+      Object.entries(MEASURES).map(([value, {name}]) => [value, name]),
+    );
+    $("#usage-measure").addEventListener("change", () => this.days && this.#draw());
     $("#usage-days").addEventListener("change", () => this.show());
+    new ResizeObserver(eachFrame(() => this.#fit())).observe(this.body);
   }
 
   async show() {
@@ -44,16 +53,38 @@ export class UsageView {
     const name = $("#usage-measure").value;
     const measure = MEASURES[name];
     const shown = this.days.map((day) => ({
-      label: short.format(new Date(day.day)), value: measure.of(day), part: measure.part?.(day),
+      label: short.format(new Date(day.day)),
+      value: measure.of(day),
+      part: measure.part?.(day),
       text: `${short.format(new Date(day.day))}: ${measure.print(measure.of(day))}`,
     }));
     const total = this.days.reduce((sum, day) => sum + measure.of(day), 0);
-    fill(this.body, this.#tiles(),
-      el("figure.card.chart-card", {},
-        el("figcaption", {}, el("h2", {}, `${measure.name} per day`), legend(PARTS[name])),
-        total ? barChart(shown, {label: `${measure.name} per day over ${shown.length} days, ${measure.print(total)} in all. The table below has the numbers.`, print: measure.print})
-          : el("p.muted.list-note", {}, "Nothing of this was used in these days.")),
-      el("details.more.usage-table", {}, el("summary", {}, "As a table"), table(this.days)));
+    const label = `${measure.name} per day over ${shown.length} days, ${measure.print(total)} in all. The table below has the numbers.`;
+    this.chart = el("div", {});
+    this.drawChart = (width) => fill(this.chart, barChart(shown, {label, print: measure.print, width}));
+    fill(
+      this.body,
+      this.#tiles(),
+      el(
+        "figure.card.chart-card",
+        {},
+        el("figcaption", {}, el("h2", {}, `${measure.name} per day`), total ? legend(PARTS[name]) : null),
+        total ? this.chart : el("p.muted.list-note", {}, "Nothing of this was used in these days."),
+      ),
+      el("details.more.usage-table", {open: this.#tableOpen()}, el("summary", {}, "As a table"), table(this.days)),
+    );
+    this.#fit();
+    announce(label);
+  }
+
+  // As wide as there is room for, so that its text is as large as any other.
+  #fit() {
+    const width = this.chart?.clientWidth;
+    if (width) this.drawChart(Math.max(width, 240));
+  }
+
+  #tableOpen() {
+    return $("details", this.body)?.open ?? false;
   }
 
   #tiles() {
@@ -62,12 +93,21 @@ export class UsageView {
     const hits = total((day) => day.hits);
     const tiles = [
       ["Questions", count(questions), `${questions ? Math.round((100 * hits) / questions) : 0} % asked before`],
-      ["Tokens", count(total((day) => day.prompt_tokens + day.completion_tokens)), `${count(total((day) => day.completion_tokens))} written`],
-      ["GPU", print.seconds(total((day) => day.gpu_seconds)), "awake for you"],
+      [
+        "Tokens",
+        count(total((day) => day.prompt_tokens + day.completion_tokens)),
+        `${count(total((day) => day.completion_tokens))} written`,
+      ],
+      ["GPU", seconds(total((day) => day.gpu_seconds)), "writing answers"],
       ["Cost", money(total((day) => day.cost_usd)), "by your price table"],
     ];
-    return el("dl.tiles", {}, tiles.map(([name, value, note]) =>
-      el("div.card.tile", {}, el("dt", {}, name), el("dd", {}, value, el("span.hint", {}, note)))));
+    return el(
+      "dl.tiles",
+      {},
+      tiles.map(([name, value, note]) =>
+        el("div.card.tile", {}, el("dt", {}, name), el("dd", {}, value, el("span.hint", {}, note))),
+      ),
+    );
   }
 }
 
@@ -76,7 +116,17 @@ function filled(days, first, span) {
   const known = new Map(days.map((day) => [day.day, day]));
   return Array.from({length: span}, (_, index) => {
     const day = new Date(first + index * DAY_MS).toISOString().slice(0, 10);
-    return known.get(day) ?? {day, questions: 0, hits: 0, prompt_tokens: 0, completion_tokens: 0, gpu_seconds: 0, cost_usd: 0};
+    return (
+      known.get(day) ?? {
+        day,
+        questions: 0,
+        hits: 0,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        gpu_seconds: 0,
+        cost_usd: 0,
+      }
+    );
   });
 }
 
@@ -89,10 +139,41 @@ function table(days) {
   const used = days.filter((day) => day.questions).reverse();
   if (!used.length) return el("p.muted", {}, "Nothing was asked in these days.");
   const columns = ["Day", "Questions", "Asked before", "Tokens read", "Tokens written", "GPU seconds", "Cost"];
-  const row = (day) => [day.day, count(day.questions), count(day.hits), count(day.prompt_tokens),
-    count(day.completion_tokens), String(day.gpu_seconds), money(day.cost_usd)];
-  return el("div.scroll-x", {tabIndex: 0, role: "region", "aria-label": "Usage as a table"},
-    el("table", {}, el("thead", {}, el("tr", {}, columns.map((name) => el("th", {scope: "col"}, name)))),
-      el("tbody", {}, used.map((day) => el("tr", {}, row(day).map((text, index) =>
-        (index ? el("td", {}, text) : el("th", {scope: "row"}, text))))))));
+  const row = (day) => [
+    day.day,
+    count(day.questions),
+    count(day.hits),
+    count(day.prompt_tokens),
+    count(day.completion_tokens),
+    String(day.gpu_seconds),
+    money(day.cost_usd),
+  ];
+  return el(
+    "div.scroll-x",
+    {tabIndex: 0, role: "region", "aria-label": "Usage as a table"},
+    el(
+      "table",
+      {},
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          columns.map((name) => el("th", {scope: "col", className: name === "Day" ? "" : "number"}, name)),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        used.map((day) =>
+          el(
+            "tr",
+            {},
+            row(day).map((text, index) => (index ? el("td.number", {}, text) : el("th", {scope: "row"}, text))),
+          ),
+        ),
+      ),
+    ),
+  );
 }

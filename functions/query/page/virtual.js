@@ -28,7 +28,10 @@ export class VirtualList {
     const height = this.rowHeight;
     this.list.style.height = `${this.#items.length * height}px`;
     const first = Math.max(0, Math.floor(this.node.scrollTop / height) - SPARE);
-    const last = Math.min(this.#items.length, Math.ceil((this.node.scrollTop + this.node.clientHeight) / height) + SPARE);
+    const last = Math.min(
+      this.#items.length,
+      Math.ceil((this.node.scrollTop + this.node.clientHeight) / height) + SPARE,
+    );
     const wanted = new Set(this.#items.slice(first, last));
     for (const [item, row] of this.#rows) {
       if (wanted.has(item)) continue;
