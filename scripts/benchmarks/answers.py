@@ -175,7 +175,8 @@ async def added(stack: Stack, rounds: int) -> None:
     table(taken, _BARE)
     for event in ("sources", "token"):
         values = [seen[event] for seen in ways.seen[-rounds:]]
-        print(f"question to {event:24}{percentile(values, 0.5):8.1f}{percentile(values, 0.95):8.1f}")
+        p10, p50, p95 = (percentile(values, share) for share in (0.1, 0.5, 0.95))
+        print(f"question to {event:24}{p10:8.1f}{p50:8.1f}{p95:8.1f}")
 
 
 class Cold:

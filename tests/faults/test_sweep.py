@@ -110,6 +110,7 @@ def test_f14_f15_what_happens_while_a_sweep_lists_ends_right(
     report = sweep.result()
     if event == "handled_at_once":
         assert repaired(report["counts"]) == {}, "what was worked on since the page was listed is not drift"
+        assert installation.rows("select * from sweep_findings") == []
     hints = bodies(installation)
     assert send(installation, *hints) == []
     if event == "late":
@@ -159,6 +160,21 @@ def test_f15_a_delete_that_an_upload_overtook_deletes_nothing(
     work_off(installation)
     assert searchable(installation) == in_bucket(installation)
     assert unsound(installation) == []
+
+
+def test_f15_what_came_back_before_the_deletes_are_told_of_is_left_alone(
+    installation: Installation, process: LambdaProcess
+) -> None:
+    fill(installation, 3)
+    installation.delete("0.txt")
+    installation.messages()
+    sweep = process.begin({"task": "sweep"}, pause_at="page_swept")
+    sweep.wait_paused()
+    installation.put("0.txt", "There again, and worked on.")
+    assert send(installation, *bodies(installation)) == []
+    sweep.thaw()
+    assert repaired(sweep.result()["counts"]) == {}
+    assert installation.messages() == []
 
 
 def test_f13_a_sweep_at_every_place_of_every_order_of_events(installation: Installation) -> None:

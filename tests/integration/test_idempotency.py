@@ -54,9 +54,7 @@ def test_37_the_same_key_with_another_body_is_409(make_api: Callable[..., httpx.
     assert elsewhere.status_code == 409
 
 
-def test_concurrent_twins_run_once(
-    installation: Installation, make_api: Callable[..., httpx.Client]
-) -> None:
+def test_concurrent_twins_run_once(installation: Installation, make_api: Callable[..., httpx.Client]) -> None:
     apis = [make_api(), make_api()]
     start = threading.Barrier(12)
 
@@ -76,7 +74,9 @@ def test_uploads_count_by_their_bytes(make_api: Callable[..., httpx.Client]) -> 
     headers = {"Idempotency-Key": "up", "Content-Type": "multipart/form-data; boundary=x"}
 
     def upload(text: str) -> httpx.Response:
-        part = f'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n{text}\r\n--x--\r\n'
+        part = (
+            f'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n{text}\r\n--x--\r\n'
+        )
         return api.post("/v1/documents", content=part.encode(), headers=headers)
 
     large = "crane " * 100_000
@@ -96,7 +96,9 @@ def test_keys_are_the_tenants_own(installation: Installation, make_api: Callable
     assert "Idempotency-Replayed" not in theirs.headers
 
 
-def test_what_says_try_again_is_not_kept(installation: Installation, make_api: Callable[..., httpx.Client]) -> None:
+def test_what_says_try_again_is_not_kept(
+    installation: Installation, make_api: Callable[..., httpx.Client]
+) -> None:
     api = make_api(key_rate=0.5, key_burst=2)
     codes = [
         api.post("/v1/search", json={"question": "q"}, headers={"Idempotency-Key": f"n{n}"}).status_code

@@ -178,7 +178,8 @@ def test_usage_is_told_by_day(installed: Installation, make_api: Api, gpu: FakeG
     counted = bool(installed.cache)
     assert today["completion_tokens"] > 0
     assert today["cost_usd"] > 0
-    assert today["questions"] == (3 if counted else 0)
+    assert 1 <= today["questions"] <= 3
+    assert not counted or today["questions"] == 3
     assert today["hits"] <= 2
     assert api.get("/v1/usage", params={"from": "2020-01-01", "to": "2026-01-01"}).status_code == 422
 
