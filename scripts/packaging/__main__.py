@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.packaging.build import BUILDS, MODEL, Package, build_all, table
+from scripts.packaging.build import BUILDS, Package, build_all, table
+from scripts.packaging.layers import MODEL, Target
 from scripts.packaging.recipes import ARCHITECTURES, PYTHON, RECIPES
 from shared.core.errors import RagzeroError
 
@@ -15,10 +16,9 @@ from shared.core.errors import RagzeroError
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
     out = given.out or BUILDS / given.arch
+    target = Target(given.arch, given.python, given.model)
     try:
-        packages = build_all(
-            given.functions or RECIPES, given.arch, out, python=given.python, model=given.model
-        )
+        packages = build_all(given.functions or RECIPES, target, out)
     except RagzeroError as error:
         print(f"build: {error}", file=sys.stderr)
         return 1

@@ -11,16 +11,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scripts.packaging.archive import add_tree
-from scripts.packaging.layers import layer
-from scripts.packaging.recipes import DIRECT_MB, MB, PYTHON, RECIPES, Architecture, Recipe
+from scripts.packaging.layers import Target, layer
+from scripts.packaging.recipes import DIRECT_MB, MB, RECIPES, Recipe
 from scripts.packaging.toolchain import ROOT, compile_bytecode
 
 BUILDS = ROOT / ".local" / "build"
-MODEL = ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
-_NOT_CODE = ("__pycache__", "*.pyc", "Dockerfile", "requirements.txt", "*.sh", ".*")
+_NOT_CODE = ("__pycache__", "*.pyc", "Dockerfile*", "requirements.txt", "*.sh", ".*")
 
 
 @dataclass(frozen=True)
@@ -43,33 +41,24 @@ class Package:
         return self.zipped > DIRECT_MB * MB
 
 
-def build(
-    name: str,
-    arch: Architecture,
-    out: Path,
-    *,
-    python: str = PYTHON,
-    model: Path = MODEL,
-    cache: Path = BUILDS / "layers",
-) -> Package:
+def build(name: str, target: Target, out: Path, *, cache: Path = BUILDS / "layers") -> Package:
     """out/<name>.zip. Takes seconds once the function's layer is in the cache."""
-    recipe = RECIPES[name]
-    base = layer(recipe, arch, python, model, cache)
+    base = layer(name, target, cache)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix="making-") as scratch:
         tree, made = Path(scratch) / "tree", Path(scratch) / "made.zip"
-        _copy_code(recipe, tree)
-        compile_bytecode(tree, python)
+        _copy_code(RECIPES[name], tree)
+        compile_bytecode(tree, target.python)
         shutil.copyfile(base, made)
         add_tree(made, tree, "a")
         made.rename(out / f"{name}.zip")
     return measure(out / f"{name}.zip")
 
 
-def build_all(names: Iterable[str], arch: Architecture, out: Path, **options: Any) -> list[Package]:
+def build_all(names: Iterable[str], target: Target, out: Path) -> list[Package]:
     """Several at once: most of the time goes into compressing, which a thread does on a core of its own."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda name: build(name, arch, out, **options), names))
+        return list(pool.map(lambda name: build(name, target, out), names))
 
 
 def measure(path: Path) -> Package:

@@ -10,26 +10,40 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.packaging import recipes
 from scripts.packaging.archive import add_tree
-from scripts.packaging.recipes import Architecture, Recipe
+from scripts.packaging.recipes import PYTHON, RECIPES, Architecture, Recipe
 from scripts.packaging.toolchain import ROOT, compile_bytecode, install, interpreter
 from shared.adapters.onnx_embedder import MANIFEST, MODEL_FILES, TOKENIZER
 
+MODEL = ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
 _MODEL_PARTS = (MANIFEST, MODEL_FILES["fp32"], TOKENIZER)
 
 
-def layer(recipe: Recipe, arch: Architecture, python: str, model: Path, cache: Path) -> Path:
-    """A zip of what the function's own code stands on."""
+@dataclass(frozen=True)
+class Target:
+    """What a package is made for, and the folder of the model that goes into it."""
+
+    arch: Architecture
+    python: str = PYTHON
+    model: Path = MODEL
+
+
+def layer(name: str, target: Target, cache: Path) -> Path:
+    """A zip of what the function's own code stands on. Replaces one that is out of date."""
+    recipe = RECIPES[name]
     cache.mkdir(parents=True, exist_ok=True)
     pins = wanted(recipe)
-    parts = [model / name for name in _MODEL_PARTS] if recipe.model else []
-    kept = cache / f"{recipe.folder}-{_key(recipe, arch, python, pins, parts)}.zip"
-    with _alone(kept):
+    parts = [target.model / part for part in _MODEL_PARTS] if recipe.model else []
+    place = f"{name}-{target.arch}-{target.python}"
+    with _alone(cache / f"{place}.lock"):
+        kept = cache / f"{place}-{_key(recipe, target, pins, parts)}.zip"
         if not kept.exists():
-            _make(kept, recipe, arch, python, pins, parts)
+            _remove(cache.glob(f"{place}-*.zip"))
+            _make(kept, recipe, target, pins, parts)
     return kept
 
 
@@ -40,27 +54,25 @@ def wanted(recipe: Recipe) -> str:
     return "".join(pin for pin in pins if re.split("[^a-z0-9-]", pin)[0] not in recipe.without)
 
 
-def _key(recipe: Recipe, arch: Architecture, python: str, pins: str, parts: Iterable[Path]) -> str:
+def _key(recipe: Recipe, target: Target, pins: str, parts: Iterable[Path]) -> str:
     """Of everything that decides what is in the layer, the code that makes it included."""
-    compiler = subprocess.run([interpreter(python), "-VV"], capture_output=True, check=True).stdout
-    seen = hashlib.sha256(f"{arch} {recipe.aws} {pins}".encode() + compiler)
+    compiler = subprocess.run([interpreter(target.python), "-VV"], capture_output=True, check=True).stdout
+    seen = hashlib.sha256(f"{recipe.aws} {pins}".encode() + compiler)
     for path in (*sorted(Path(__file__).parent.glob("*.py")), *parts):
         with path.open("rb") as file:
             seen.update(hashlib.file_digest(file, "sha256").digest())
     return seen.hexdigest()[:16]
 
 
-def _make(
-    kept: Path, recipe: Recipe, arch: Architecture, python: str, pins: str, parts: Iterable[Path]
-) -> None:
+def _make(kept: Path, recipe: Recipe, target: Target, pins: str, parts: Iterable[Path]) -> None:
     with tempfile.TemporaryDirectory(dir=kept.parent, prefix="making-") as scratch:
         requirements, tree, made = (Path(scratch) / name for name in ("requirements.txt", "tree", "made.zip"))
         requirements.write_text(pins)
-        install(requirements, tree, arch, python)
+        install(requirements, tree, target.arch, target.python)
         prune(tree, recipe.aws)
-        compile_bytecode(tree, python)
-        (tree / "model").mkdir()
+        compile_bytecode(tree, target.python)
         for part in parts:
+            (tree / "model").mkdir(exist_ok=True)
             shutil.copyfile(part, tree / "model" / part.name)
         add_tree(made, tree, "w")
         made.rename(kept)
@@ -71,17 +83,19 @@ def prune(tree: Path, services: Iterable[str]) -> None:
     for pattern in recipes.UNUSED:
         _remove(tree.glob(pattern))
     _remove(path for path in tree.rglob("*") if _unused(path))
+    described = (path for path in (tree / "botocore" / "data").iterdir() if path.is_dir())
+    _remove(path for path in described if path.name not in services)
+    asked_for = {path for pattern in recipes.DESCRIBED for path in tree.glob(pattern)}
+    _remove(set(tree.glob("*.dist-info")) - asked_for)
     _remove(
-        path for path in (tree / "botocore" / "data").iterdir() if path.is_dir() and path.name not in services
+        path for folder in asked_for for path in folder.iterdir() if path.name not in recipes.DESCRIPTIONS
     )
-    described = {path for pattern in recipes.DESCRIBED for path in tree.glob(pattern)}
-    _remove(set(tree.glob("*.dist-info")) - described)
-    for folder in described:
-        _remove(path for path in folder.iterdir() if path.name not in recipes.DESCRIPTIONS)
 
 
 def _unused(path: Path) -> bool:
-    return path.name in recipes.UNUSED_FOLDERS if path.is_dir() else path.suffix in recipes.UNUSED_SUFFIXES
+    if path.is_dir():
+        return path.name in recipes.UNUSED_FOLDERS or path.name.startswith(".")
+    return path.suffix in recipes.UNUSED_SUFFIXES or path.name.startswith(".")
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -93,8 +107,8 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _alone(kept: Path) -> Iterator[None]:
+def _alone(lock: Path) -> Iterator[None]:
     """Others who want the same layer wait until it is there."""
-    with kept.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

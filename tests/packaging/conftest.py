@@ -17,6 +17,7 @@ import pytest
 from scripts.local.aws import LocalAws
 from scripts.local.process import free_port
 from scripts.packaging.build import Package, build_all
+from scripts.packaging.layers import Target
 from scripts.packaging.recipes import PYTHON, RECIPES, Architecture
 from scripts.packaging.toolchain import interpreter, uv
 from shared.core.errors import ConfigurationError
@@ -60,10 +61,15 @@ def runtime_version() -> str:
 
 
 @pytest.fixture(scope="session")
-def packages(state_folder: Path, runtime_version: str, model_dir: Path) -> Mapping[str, Package]:
+def target(runtime_version: str, model_dir: Path) -> Target:
+    """This machine, as far as it can be Lambda."""
+    return Target(ARCHITECTURE, runtime_version, model_dir)
+
+
+@pytest.fixture(scope="session")
+def packages(state_folder: Path, target: Target) -> Mapping[str, Package]:
     """Made from the source as it is; their layers are kept in .local/build from one run to the next."""
-    out = state_folder / "packages"
-    made = build_all(RECIPES, ARCHITECTURE, out, python=runtime_version, model=model_dir)
+    made = build_all(RECIPES, target, state_folder / "packages")
     return {package.name: package for package in made}
 
 
@@ -76,6 +82,8 @@ def unpack(state_folder: Path, packages: Mapping[str, Package]) -> Unpack:
         folder = state_folder / "tasks" / name
         with zipfile.ZipFile(packages[name].path) as archive:
             archive.extractall(folder)
+            for entry in archive.infolist():
+                (folder / entry.filename).chmod(entry.external_attr >> 16)
         return folder
 
     return unpacked

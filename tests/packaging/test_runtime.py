@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,10 +13,13 @@ import pytest
 
 from scripts.local.event_source import EventSource, MappingSettings
 from scripts.local.pgbouncer import PgBouncer
+from tests.packaging.conftest import Environment, Unpack
 from tests.support import lambda_events
-from tests.support.installation import Installation
-from tests.support.runtime_api import Packaged
-from tests.support.servers import revive
+from tests.support.installation import PASSWORD, PEPPER, Installation
+from tests.support.lambda_process import HandlerError
+from tests.support.runtime_api import Packaged, Runtime
+from tests.support.servers import revive, running
+from tests.support.serving_process import ServingProcess
 
 pytestmark = pytest.mark.timeout(600)  # building the packages the first time takes a while
 Make = Callable[..., Packaged]
@@ -26,6 +31,28 @@ The north pier is closed on Mondays because the crane is inspected. Visitors use
 
 A day ticket costs eleven euros and is sold at the harbour office.
 """
+
+
+FIRST_CALLS: dict[str, Any] = {
+    "ingest": {"Records": []},
+    "query": lambda_events.http_api(httpx.Request("GET", "https://api.example/healthz")),
+    "reindex": {"task": "sweep"},
+}
+
+
+class Streaming(ServingProcess):
+    """The package under the Lambda Web Adapter, which starts run.sh and speaks HTTP with it."""
+
+    def __init__(self, folder: Path, package: Path, variables: Mapping[str, str]) -> None:
+        super().__init__(folder, variables)
+        self._package = package
+
+    def command(self) -> Sequence[str]:
+        return [str(self._package / "run.sh")]
+
+    def environment(self) -> dict[str, str]:
+        adapter = {"AWS_LWA_PORT": str(self.port), "AWS_LWA_INVOKE_MODE": "response_stream"}
+        return {**self._variables, **adapter, "RAGZERO_BASE_PATH": "/"}
 
 
 def ask(
@@ -79,6 +106,7 @@ def test_frozen_and_thawed_it_finds_its_connections_gone_and_makes_new_ones(
     assert ingest.stopped()
     pgbouncer.kill()
     revive(pgbouncer)
+    time.sleep(1.1)  # a connection that lay idle for less is trusted
     assert ask(query, installation, "/v1/search", {"question": "the crane"}).json()["results"]
     installation.put("handbook.md", HANDBOOK.replace("eleven", "twelve"))
     deliver(ingest, installation)
@@ -105,14 +133,69 @@ def test_killed_at_its_deadline_the_message_comes_back_and_the_document_is_publi
     assert installation.rows(stored, document["id"]) == [{"generation": document["published_generation"]}]
 
 
-@pytest.mark.parametrize("name", ["ingest", "query"])
-def test_a_gigabyte_is_enough(installation: Installation, packaged: Make, name: str) -> None:
-    """With no more address space than that for each process, and no more memory for all of them together."""
-    ingest = packaged(installation, "ingest", memory_mb=1024 if name == "ingest" else None)
-    query = packaged(installation, "query", memory_mb=1024 if name == "query" else None)
+def test_a_gigabyte_is_enough(
+    installation: Installation, packaged: Make, record_property: Callable[[str, object], None]
+) -> None:
+    """With no more address space than that for each process, and no more memory for all of a function's together."""
+    ingest, query = (packaged(installation, name, memory_mb=1024) for name in ("ingest", "query"))
     installation.put("handbook.md", HANDBOOK * 200)
     deliver(ingest, installation)
     assert ask(query, installation, "/v1/search", {"question": "When is the pier closed?"}).json()["results"]
-    limited = ingest if name == "ingest" else query
-    print(name, "peak", limited.peak_mb(), "init", limited.init_s)
-    assert limited.peak_mb() < 1024
+    for name, each in {"ingest": ingest, "query": query}.items():
+        record_property(f"{name}_peak_mb", round(each.peak_mb()))
+        assert each.peak_mb() < 1024
+
+
+def test_a_sweep_finds_what_no_event_told(installation: Installation, packaged: Make) -> None:
+    """The schedule's package tells ingest's of an object whose event was lost."""
+    reindex = packaged(installation, "reindex", RAGZERO_SWEEP_GRACE_SECONDS="0")
+    installation.put("handbook.md", HANDBOOK)
+    assert installation.messages()
+    assert reindex.invoke({"task": "sweep"}, timeout=60)["status"] == "done"
+    deliver(packaged(installation, "ingest"), installation)
+    assert installation.document("handbook.md")["status"] == "searchable"
+
+
+@pytest.mark.parametrize("name", ["ingest", "query", "reindex"])
+def test_nothing_is_written_beside_the_code_and_no_secret_into_the_log(
+    installation: Installation, packaged: Make, unpack: Unpack, name: str
+) -> None:
+    """/var/task is read-only; and a Python that disliked the bytecode in the package would want to write its own."""
+    before = sorted(unpack(name).rglob("*"))
+    function = packaged(installation, name)
+    answered = function.invoke(FIRST_CALLS[name])
+    assert answered == {"batchItemFailures": []} or answered.get("statusCode") == 200 or answered["status"]
+    assert sorted(unpack(name).rglob("*")) == before
+    assert not any(secret in function.log.read_text() for secret in (PASSWORD, PEPPER))
+
+
+def test_a_setting_that_is_missing_is_named_when_the_function_starts(
+    installation: Installation, packaged: Make
+) -> None:
+    query = packaged(installation, "query", RAGZERO_MODEL_DIR="")
+    with pytest.raises(HandlerError, match="RAGZERO_MODEL_DIR"):
+        query.start()
+
+
+def test_the_streaming_package_serves_what_the_web_adapter_asks_for(
+    installation: Installation,
+    state_folder: Path,
+    unpack: Unpack,
+    runtime: Runtime,
+    environment: Environment,
+) -> None:
+    """Started by its run.sh: ready, an answer as events, and away in peace on SIGTERM."""
+    package = unpack("query-stream")
+    told = runtime.environment(package, 1024) | environment(installation, "query-stream")
+    with running(Streaming(state_folder / "streaming", package, told)) as server:
+        installation.put("handbook.md", HANDBOOK)
+        installation.deliver()
+        headers = {"Authorization": f"Bearer {installation.api_key}"}
+        question = {"question": "What does a day ticket cost?", "stream": True}
+        with httpx.stream("POST", f"{server.url}/v1/query", json=question, headers=headers) as answer:
+            events = [
+                line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event:")
+            ]
+    assert events[0] == "status"
+    assert events[-1] == "done"
+    assert "sources" in events

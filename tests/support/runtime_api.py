@@ -236,6 +236,8 @@ class Packaged:
         assert self._api is not None
         self._api.waiting.wait(5)
         self._signal(signal.SIGSTOP)
+        while not self.stopped():
+            time.sleep(0.001)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._child is not None:

@@ -19,6 +19,27 @@ _LOCAL_STATE = 'terraform {\n  backend "local" {}\n}\n'
 
 
 @dataclass(frozen=True)
+class State:
+    """A state file, read without Terraform, which takes seconds for it."""
+
+    text: str
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        return {name: each["value"] for name, each in json.loads(self.text)["outputs"].items()}
+
+    @property
+    def instances(self) -> list[dict[str, Any]]:
+        """{type, attributes} of every managed resource."""
+        return [
+            {"type": each["type"], "attributes": instance["attributes"]}
+            for each in json.loads(self.text)["resources"]
+            for instance in each["instances"]
+            if each["mode"] == "managed"
+        ]
+
+
+@dataclass(frozen=True)
 class Stack:
     """One stack in a copy; variables are its TF_VAR_ and AWS_ variables."""
 
@@ -69,25 +90,20 @@ class Stack:
     def plan(self, *options: str) -> dict[str, Any]:
         """The plan as Terraform's JSON."""
         self.run("plan", "-input=false", "-no-color", "-out=plan.bin", *self.options, *options)
-        return self._json("plan.bin")
+        loaded = json.loads(self.run("show", "-json", "plan.bin"))
+        assert isinstance(loaded, dict)
+        return loaded
 
     def apply(self) -> str:
         return self.run("apply", "-auto-approve", "-input=false", "-no-color", *self.options)
 
     def destroy(self) -> str:
-        return self.run("destroy", "-auto-approve", "-input=false", "-no-color", *self.options)
+        return self.run(
+            "destroy", "-auto-approve", "-refresh=false", "-input=false", "-no-color", *self.options
+        )
 
-    def state(self) -> dict[str, Any]:
-        """The state as Terraform's JSON."""
-        return self._json()
-
-    def outputs(self) -> dict[str, Any]:
-        return {name: each["value"] for name, each in self.state()["values"]["outputs"].items()}
-
-    def _json(self, *what: str) -> dict[str, Any]:
-        loaded = json.loads(self.run("show", "-json", *what))
-        assert isinstance(loaded, dict)
-        return loaded
+    def state(self) -> State:
+        return State((self.folder / "terraform.tfstate").read_text())
 
 
 def resources(module: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

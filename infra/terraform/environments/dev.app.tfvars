@@ -1,3 +1,4 @@
+disposable = true
 functions = {
   ingest       = { reserved_concurrency = 3 }
   query        = { reserved_concurrency = 5 }

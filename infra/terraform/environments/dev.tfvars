@@ -1,4 +1,3 @@
 environment = "dev"
 region      = "eu-central-1"
 zero_idle   = true
-disposable  = true

@@ -1,4 +1,3 @@
 environment = "prod"
 region      = "eu-central-1"
 zero_idle   = true # asleep at night, too; who wants it warm says false here and sets provisioned_concurrency
-disposable  = false

@@ -17,7 +17,8 @@ output "bucket" {
 }
 
 output "queue" {
-  value = { url = module.queue.url, dead_letters_url = module.queue.dead_letters.url }
+  description = "Its address, and that of its dead letters."
+  value       = { url = module.queue.url, dead_letters_url = module.queue.dead_letters.url }
 }
 
 output "functions" {
@@ -32,11 +33,13 @@ output "parameters" {
 }
 
 output "dashboard" {
-  value = one(module.observability[*].dashboard)
+  description = "In CloudWatch; none without alarms."
+  value       = one(module.observability[*].dashboard)
 }
 
 output "alarms_topic" {
-  value = one(module.observability[*].topic_arn)
+  description = "In SNS; none without alarms."
+  value       = one(module.observability[*].topic_arn)
 }
 
 output "connections" {

@@ -18,6 +18,11 @@ variable "region" {
   }
 }
 
+variable "zero_idle" {
+  description = "Promise that nothing costs money while nobody asks; a cache that is paid by the request keeps it."
+  type        = bool
+}
+
 variable "tags" {
   description = "More tags for everything."
   type        = map(string)

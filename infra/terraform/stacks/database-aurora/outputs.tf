@@ -4,7 +4,8 @@ output "host" {
 }
 
 output "cluster" {
-  value = module.aurora.cluster
+  description = "Its identifier."
+  value       = module.aurora.cluster
 }
 
 output "parameters" {

@@ -1,0 +1,1 @@
+disposable = true
