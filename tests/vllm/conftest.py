@@ -122,9 +122,13 @@ def stop(process: subprocess.Popen[str]) -> int:
 
 
 def until(condition: Any, seconds: float = 10.0) -> float:
-    """Seconds until condition held; fails after `seconds`."""
+    """Seconds until condition held; fails after `seconds`.
+
+    Looks ten times a second: the engine writes its metrics on the loop that also serves the streams, and
+    a busier look starves those.
+    """
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds
-        time.sleep(0.02)
+        time.sleep(0.1)
     return time.monotonic() - started

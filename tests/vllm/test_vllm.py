@@ -80,12 +80,12 @@ async def test_temperature_zero_says_the_same_twice(generator: Generator) -> Non
 
 
 async def test_leaving_frees_the_sequences_in_the_engine(endless: Generator, server: Server) -> None:
-    """The engine's own account: all run, none finishes, none runs any more, and hardly a word was written."""
+    """The engine's own account: none finishes, none runs any more, and most was never written."""
     written, finished = server.metric(GENERATED), server.metric(FINISHED)
     await asyncio.gather(*(_first_token(endless) for _ in range(4)))
-    assert await asyncio.to_thread(until, lambda: server.metric(RUNNING) == 0) < 1.0
+    await asyncio.to_thread(until, lambda: server.metric(RUNNING) == 0, 60.0)
     assert server.metric(FINISHED) == finished
-    assert 4 <= server.metric(GENERATED) - written < LONG / 4
+    assert 4 <= server.metric(GENERATED) - written < 4 * LONG / 2
 
 
 async def _first_token(generator: Generator) -> None:
@@ -98,17 +98,17 @@ async def _first_token(generator: Generator) -> None:
                 return
 
 
-async def test_twenty_streams_side_by_side(generator: Generator, server: Server) -> None:
+async def test_twenty_streams_side_by_side(endless: Generator, server: Server) -> None:
     questions = [f"bar {number} dor" for number in range(20)]
-    asked = asyncio.gather(*(ask(generator, question, max_tokens=1000) for question in questions))
-    await asyncio.to_thread(until, lambda: server.metric(RUNNING) >= 10)
+    asked = asyncio.gather(*(ask(endless, question, max_tokens=1000) for question in questions))
+    await asyncio.to_thread(until, lambda: server.metric(RUNNING) >= 10, 60.0)
     for events in await asked:
         *before, usage, finish = events
         assert isinstance(usage, Usage)
         assert isinstance(finish, Finish)
-        assert finish.reason in ("length", "stop")
-        tokens = sum(isinstance(event, Token) for event in before)
-        assert 0 < tokens <= usage.completion_tokens <= 1000
+        assert finish.reason == "length"
+        assert usage.completion_tokens == 1000
+        assert 0 < sum(isinstance(event, Token) for event in before) <= 1000
 
 
 async def test_a_prompt_over_the_models_length_is_a_clear_error(generator: Generator) -> None:
@@ -140,9 +140,10 @@ async def test_a_killed_engine_is_noticed_reported_and_ends_streams(
 ) -> None:
     """Last in this file: nothing works after it. kill -9 of the process that computes, in mid-stream."""
     begun: set[int] = set()
-    streams = [asyncio.create_task(_read_to_the_error(endless, number, begun)) for number in range(16)]
     computing = server.core_pid()
-    await asyncio.to_thread(until, lambda: len(begun) == 16 and server.metric(RUNNING) == 16, 60.0)
+    streams = [asyncio.create_task(_read_to_the_error(endless, number, begun)) for number in range(4)]
+    await asyncio.to_thread(until, lambda: len(begun) == 4, 60.0)
+    assert not any(stream.done() for stream in streams)
     os.kill(computing, signal.SIGKILL)
     killed = time.monotonic()
     for error, at in await asyncio.gather(*streams):
