@@ -18,6 +18,7 @@ from scripts.packaging.archive import add_tree
 from scripts.packaging.recipes import PYTHON, RECIPES, Architecture, Recipe
 from scripts.packaging.toolchain import ROOT, compile_bytecode, install, interpreter
 from shared.adapters.onnx_embedder import MANIFEST, MODEL_FILES, TOKENIZER
+from shared.core.errors import ConfigurationError
 
 MODEL = ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
 _MODEL_PARTS = (MANIFEST, MODEL_FILES["fp32"], TOKENIZER)
@@ -37,7 +38,7 @@ def layer(name: str, target: Target, cache: Path) -> Path:
     recipe = RECIPES[name]
     cache.mkdir(parents=True, exist_ok=True)
     pins = wanted(recipe)
-    parts = [target.model / part for part in _MODEL_PARTS] if recipe.model else []
+    parts = _model_parts(target.model) if recipe.model else []
     place = f"{name}-{target.arch}-{target.python}"
     with _alone(cache / f"{place}.lock"):
         kept = cache / f"{place}-{_key(recipe, target, pins, parts)}.zip"
@@ -52,6 +53,14 @@ def wanted(recipe: Recipe) -> str:
     lines = (ROOT / "functions" / recipe.folder / "requirements.txt").read_text()
     pins = [pin for pin in re.split(r"(?m)^(?=\w)", lines) if not pin.startswith("#")]
     return "".join(pin for pin in pins if re.split("[^a-z0-9-]", pin)[0] not in recipe.without)
+
+
+def _model_parts(folder: Path) -> list[Path]:
+    parts = [folder / name for name in _MODEL_PARTS]
+    for part in parts:
+        if not part.exists():
+            raise ConfigurationError("--model", f"{part} is missing; scripts/build-model makes it")
+    return parts
 
 
 def _key(recipe: Recipe, target: Target, pins: str, parts: Iterable[Path]) -> str:

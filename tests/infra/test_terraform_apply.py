@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 import zipfile
@@ -22,7 +23,7 @@ from scripts.local.process import free_port
 from shared import settings
 from tests.support.moto_server import Moto
 from tests.support.servers import running
-from tests.support.terraform import Stack, changes
+from tests.support.terraform import ROOT, Stack, changes
 
 pytestmark = pytest.mark.timeout(900)  # on a machine with other work; three minutes on one without
 
@@ -354,6 +355,45 @@ def test_policies_allow_single_actions_on_named_resources(applied: Applied) -> N
         assert statement.get("Principal") != "*"
         if "Principal" in statement and statement["Action"] != "sts:AssumeRole":
             assert "aws:SourceAccount" in statement["Condition"]["StringEquals"]
+
+
+# What a call of an adapter needs. A missing object is only told from a forbidden one with s3:ListBucket.
+_NEEDED = {
+    "change_message_visibility_batch": {"sqs:ChangeMessageVisibility"},
+    "delete_message_batch": {"sqs:DeleteMessage"},
+    "delete_object": {"s3:DeleteObject"},
+    "get_bucket_lifecycle_configuration": {"s3:GetLifecycleConfiguration"},
+    "get_bucket_notification_configuration": {"s3:GetBucketNotification"},
+    "get_bucket_versioning": {"s3:GetBucketVersioning"},
+    "get_object": {"s3:GetObject", "s3:GetObjectVersion"},
+    "get_queue_attributes": {"sqs:GetQueueAttributes"},
+    "head_bucket": {"s3:ListBucket"},
+    "head_object": {"s3:GetObject", "s3:ListBucket"},
+    "list_objects_v2": {"s3:ListBucket"},
+    "put_object": {"s3:PutObject"},
+    "receive_message": {"sqs:ReceiveMessage"},
+    "send_message_batch": {"sqs:SendMessage"},
+}
+
+
+def test_the_functions_may_do_what_the_adapters_call_and_nothing_else(applied: Applied) -> None:
+    adapters = ROOT / "shared" / "adapters"
+    called = {
+        name
+        for path in (adapters / "s3.py", adapters / "sqs.py")
+        for name in re.findall(r"_client\.(\w+)\(", path.read_text())
+    }
+    granted = {
+        action
+        for role in applied.of_type("aws_iam_role_policy")
+        if role["role"] in {f"ragzero-dev-{name}" for name in _FUNCTIONS}
+        for statement in json.loads(role["policy"])["Statement"]
+        for action in _listed(statement["Action"])
+    }
+    assert {action for action in granted if action.startswith(("s3:", "sqs:"))} == {
+        action for name in called for action in _NEEDED[name]
+    }
+    assert {action for action in granted if action.startswith("ssm:")} == {"ssm:GetParametersByPath"}
 
 
 def test_no_bucket_is_public_or_answers_without_tls(applied: Applied) -> None:

@@ -21,6 +21,7 @@ from scripts.local.process import free_port
 from scripts.local.redis_server import RedisServer
 from shared.adapters.postgres.diagnosis import pooling
 from shared.adapters.sqs import Queue
+from shared.core.errors import Unavailable
 from tests.support.installation import PASSWORD, Installation
 from tests.support.operating import client
 from tests.support.servers import running
@@ -84,47 +85,29 @@ def test_only_operators_are_told(installation: Installation) -> None:
         assert api.post("/v1/index/sweeps/1/confirm-deletes").status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("check", "status", "statement", "repair"),
-    [
-        (
-            "pgvector",
-            "fail",
-            "update pg_extension set extversion = '0.7.4' where extname = 'vector'",
-            "select 1",
-        ),
-        (
-            "pgvector",
-            "warn",
-            "update pg_extension set extversion = '0.8.2' where extname = 'vector'",
-            "select 1",
-        ),
-        ("row_level_security", "fail", "alter table documents no force row level security", "select 1"),
-        ("row_level_security", "fail", "alter table vectors_1 disable row level security", "select 1"),
-        ("roles", "fail", "alter role ragzero_embed bypassrls", "alter role ragzero_embed nobypassrls"),
-        (
-            "roles",
-            "fail",
-            "alter role ragzero_embed rename to gone",
-            "alter role gone rename to ragzero_embed",
-        ),
-        ("migrations", "fail", "delete from migrations where name like '0003%'", "select 1"),
-        ("migrations", "fail", "update migrations set hash = 'x' where name like '0003%'", "select 1"),
-        (
-            "migrations",
-            "warn",
-            "insert into migrations (name, hash) values ('9999_later.sql', 'x')",
-            "select 1",
-        ),
-    ],
-)
-def test_what_is_wrong_with_the_database(
-    installation: Installation, operator: TestClient, check: str, status: str, statement: str, repair: str
-) -> None:
+_REAL = "update pg_extension set extversion = (select default_version from pg_available_extensions where name = 'vector') where extname = 'vector'"
+_ALL = "delete from migrations; insert into migrations select * from kept"
+WRONG = [
+    ("pgvector", "fail", "update pg_extension set extversion = '0.7.4' where extname = 'vector'", _REAL),
+    ("pgvector", "warn", "update pg_extension set extversion = '0.8.2' where extname = 'vector'", _REAL),
+    ("row_level_security", "fail", "alter table documents no force row level security", "alter table documents force row level security"),
+    ("row_level_security", "fail", "alter table vectors_1 disable row level security", "alter table vectors_1 enable row level security"),
+    ("roles", "fail", "alter role ragzero_embed bypassrls", "alter role ragzero_embed nobypassrls"),
+    ("roles", "fail", "alter role ragzero_embed rename to gone", "alter role gone rename to ragzero_embed"),
+    ("migrations", "fail", "delete from migrations where name = '0003_answers.sql'", _ALL),
+    ("migrations", "fail", "update migrations set hash = 'x' where name = '0003_answers.sql'", _ALL),
+    ("migrations", "warn", "insert into migrations (name, hash) values ('9999_later.sql', 'x')", _ALL),
+]  # fmt: skip
+
+
+def test_what_is_wrong_with_the_database(installation: Installation, operator: TestClient) -> None:
+    """One thing after the other, each alone and undone again: roles belong to the whole server."""
     sweep(installation)
+    with broken(installation, "create table kept as select * from migrations", "drop table kept"):
+        for check, status, statement, repair in WRONG:
+            with broken(installation, statement, repair):
+                assert sick(operator) == {check: status}, statement
     assert sick(operator) == {}
-    with broken(installation, statement, repair):
-        assert sick(operator) == {check: status}
 
 
 def test_a_model_that_is_not_the_spaces(installation: Installation) -> None:
@@ -185,59 +168,46 @@ def test_f21_clocks_that_disagree_are_told(
     assert "the database +3600.0 s" in examine(operator)["clocks"]["detail"]
 
 
-def test_a_bucket_that_tells_nobody(installation: Installation, operator: TestClient) -> None:
+def test_a_bucket_that_tells_too_little(installation: Installation, operator: TestClient) -> None:
     sweep(installation)
+    s3, bucket = installation.aws.client("s3"), installation.intake.bucket
+    before = s3.get_bucket_notification_configuration(Bucket=bucket)["QueueConfigurations"]
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+    assert sick(operator) == {"notifications": "fail"}
+    assert "s3:LifecycleExpiration:*" in examine(operator)["notifications"]["detail"]
+    s3.delete_bucket_lifecycle(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    assert sick(operator) == {"notifications": "warn"}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     silence(installation)
     assert sick(operator) == {"notifications": "fail"}
     assert "s3:ObjectCreated:*, s3:ObjectRemoved:*" in examine(operator)["notifications"]["detail"]
+    s3.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={"QueueConfigurations": before}
+    )
+    installation.messages()
+    assert sick(operator) == {}
 
 
-def test_a_bucket_that_tells_another_queue(
-    installation: Installation, make_intake: Callable[..., Any]
-) -> None:
+def test_queues_that_are_not_each_others(installation: Installation, make_intake: Callable[..., Any]) -> None:
     sweep(installation)
     other = make_intake()
-    settings = {"queue_url": other.queue_url, "dead_letter_url": other.dead_letter_url}
-    with client(installation, **settings) as api:
-        assert sick(api) == {"notifications": "fail"}
-
-
-def test_a_bucket_whose_objects_expire_has_to_tell_of_it(
-    installation: Installation, operator: TestClient
-) -> None:
-    sweep(installation)
-    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
-    installation.aws.client("s3").put_bucket_lifecycle_configuration(
-        Bucket=installation.intake.bucket, LifecycleConfiguration={"Rules": [rule]}
-    )
-    assert sick(operator) == {"notifications": "fail"}
-    assert "s3:LifecycleExpiration:*" in examine(operator)["notifications"]["detail"]
-
-
-def test_a_bucket_without_versions(installation: Installation, operator: TestClient) -> None:
-    sweep(installation)
-    installation.aws.client("s3").put_bucket_versioning(
-        Bucket=installation.intake.bucket, VersioningConfiguration={"Status": "Suspended"}
-    )
-    assert sick(operator) == {"notifications": "warn"}
-
-
-@pytest.mark.parametrize("policy", ["", '{"deadLetterTargetArn": "%s", "maxReceiveCount": 2}'])
-def test_a_queue_that_gives_up_too_early_or_never(
-    installation: Installation, operator: TestClient, policy: str
-) -> None:
-    sweep(installation)
-    attributes = {"RedrivePolicy": policy % installation.intake.dead_letter_arn if policy else ""}
-    installation.aws.client("sqs").set_queue_attributes(
-        QueueUrl=installation.intake.queue_url, Attributes=attributes
-    )
-    assert sick(operator) == {"queue": "fail"}
-
-
-def test_dead_letters_somewhere_else(installation: Installation, make_intake: Callable[..., Any]) -> None:
-    sweep(installation)
-    with client(installation, dead_letter_url=make_intake().dead_letter_url) as api:
-        assert sick(api) == {"queue": "fail"}
+    with client(installation, queue_url=other.queue_url, dead_letter_url=other.dead_letter_url) as api:
+        assert sick(api) == {"notifications": "fail"}, "the bucket tells another queue"
+    with client(installation, dead_letter_url=other.dead_letter_url) as api:
+        assert sick(api) == {"queue": "fail"}, "dead letters go somewhere else"
+    with client(installation, queue_url=None, dead_letter_url=None) as api:
+        assert sick(api) == {"queue": "warn", "dead_letters": "warn"}, "the settings name none"
+    for policy in (
+        "",
+        f'{{"deadLetterTargetArn": "{installation.intake.dead_letter_arn}", "maxReceiveCount": 2}}',
+    ):
+        installation.aws.client("sqs").set_queue_attributes(
+            QueueUrl=installation.intake.queue_url, Attributes={"RedrivePolicy": policy}
+        )
+        with client(installation) as api:
+            assert sick(api) == {"queue": "fail"}, "it gives up too early, or never"
 
 
 def test_dead_letters_are_mentioned(installation: Installation, operator: TestClient) -> None:
@@ -247,29 +217,20 @@ def test_dead_letters_are_mentioned(installation: Installation, operator: TestCl
     assert examine(operator)["dead_letters"]["detail"] == "2"
 
 
-def test_queues_that_are_not_known(installation: Installation) -> None:
-    sweep(installation)
-    with client(installation, queue_url=None, dead_letter_url=None) as api:
-        assert sick(api) == {"queue": "warn", "dead_letters": "warn"}
-
-
-def test_an_installation_that_is_never_swept(installation: Installation, operator: TestClient) -> None:
+def test_an_installation_that_is_not_swept(installation: Installation, operator: TestClient) -> None:
     assert sick(operator) == {"sweeps": "warn"}
     sweep(installation)
     assert sick(operator) == {}
-    installation.rows("update sweeps set finished_at = now() - interval '2 days' returning 1")
-    assert sick(operator) == {"sweeps": "warn"}
-
-
-def test_a_sweep_that_does_not_get_on(installation: Installation, operator: TestClient) -> None:
-    sweep(installation)
     with (
         sweeping(installation, aws_endpoint_url=f"http://127.0.0.1:{free_port()}") as lost,
-        pytest.raises(Exception, match="cannot be reached"),
+        pytest.raises(Unavailable, match="the bucket cannot be reached"),
     ):
         lost.sweep()
     assert sick(operator) == {"sweeps": "fail"}
     assert "the bucket cannot be reached" in examine(operator)["sweeps"]["detail"]
+    sweep(installation)
+    installation.rows("update sweeps set finished_at = now() - interval '2 days' returning 1")
+    assert sick(operator) == {"sweeps": "warn"}
 
 
 def test_what_a_sweep_had_to_repair_points_at_the_cause(

@@ -287,7 +287,7 @@ def test_what_was_held_back_is_free_once_it_is_there_again(
 def test_more_uploads_do_not_free_what_was_held_back(
     installation: Installation, make_sweeper: Callable[..., Sweeper]
 ) -> None:
-    """Three of four is too much; three of forty would not be, but nobody has confirmed them."""
+    """Three of four is too much; three of twenty would not be, but nobody has confirmed them."""
     keys = fill(installation, 4)
     careful = make_sweeper(max_deletes=2)
     messages = installation.messages
@@ -295,7 +295,7 @@ def test_more_uploads_do_not_free_what_was_held_back(
         installation.delete(key)
     messages()
     assert careful.settle()["held"] == 3
-    for number in range(36):
+    for number in range(16):
         installation.put(f"more-{number:02}.txt", "More.")
     installation.deliver()
     counts = careful.settle()

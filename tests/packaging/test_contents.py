@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from scripts.packaging.__main__ import main
 from scripts.packaging.build import Package, build, table
 from scripts.packaging.layers import Target
-from scripts.packaging.recipes import ARCHITECTURES, MB, MOST_MB, RECIPES
+from scripts.packaging.recipes import ARCHITECTURES, MB, MOST_MB, RECIPES, Recipe
 
 pytestmark = pytest.mark.timeout(600)  # making the packages takes a while the first time
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(RECIPES)
 # What would give away a package that was made of too much.
 STRANGERS = {"hf_xet", "huggingface_hub", "ministack", "modal", "mypy", "nvidia", "pip", "pytest", "torch"}
@@ -92,3 +96,43 @@ def test_both_processors_differ_in_compiled_code_only(
     source = {name: entry.CRC for name, entry in ours.items() if name.endswith((".py", ".sql", ".lua"))}
     assert {name: theirs[name].CRC for name in source} == source
     assert [name for name in theirs if "x86_64" in name and ".so" in name] == [] or other == "x86_64"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_terraform_starts_is_in_the_package(packages: Mapping[str, Package], name: str) -> None:
+    stack = ROOT / "infra" / "terraform" / "stacks" / "app"
+    named = re.search(
+        rf'(?m)^    {name} += "(functions\.[\w.]+|run\.sh)"', (stack / "functions.tf").read_text()
+    )
+    assert named is not None
+    inside = contents(packages[name])
+    if named[1] == "run.sh":
+        assert inside["run.sh"].external_attr >> 16 & 0o777 == 0o755
+    else:
+        assert named[1].rpartition(".")[0].replace(".", "/") + ".py" in inside
+    assert '"/var/task/model"' in (stack / "settings.tf").read_text()
+    assert ("model/model.onnx" in inside) == RECIPES[name].model
+
+
+def test_a_package_over_its_budget_fails_the_build(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cast(dict[str, Recipe], RECIPES), "reindex", replace(RECIPES["reindex"], budget_mb=1))
+    asked = ["reindex", "--arch", target.arch, "--python", target.python, "--out", str(tmp_path)]
+    assert main(asked) == 1
+    assert "reindex is over its budget" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [(["--python", "2.6"], "--python"), (["--model", "/nowhere"], "--model"), (["nobody"], "nobody")],
+)
+def test_what_cannot_be_built_is_named(
+    asked: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main([*asked, "--out", str(tmp_path)])
+    except SystemExit as refused:
+        code = int(str(refused.code))
+    assert code > 0
+    assert named in capsys.readouterr().err

@@ -48,7 +48,7 @@ class RuntimeApi(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), _Handler)
-        self.calls: queue.Queue[Call] = queue.Queue()
+        self.calls: queue.Queue[Call | None] = queue.Queue()
         self.answers: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.waiting = threading.Event()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -58,6 +58,7 @@ class RuntimeApi(ThreadingHTTPServer):
         return f"{HOST}:{self.server_address[1]}"
 
     def close(self) -> None:
+        self.calls.put(None)
         self.shutdown()
         self.server_close()
 
@@ -69,6 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.waiting.set()
         call = self.server.calls.get()
+        if call is None:
+            return
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(len(call.body)),

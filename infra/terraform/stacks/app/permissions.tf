@@ -2,6 +2,8 @@
 locals {
   bucket     = [module.documents.arn]
   objects    = ["${module.documents.arn}/*"]
+  given_up   = [module.queue.dead_letters.arn]
+  queues     = [module.queue.arn, module.queue.dead_letters.arn]
   everything = ["*"] # actions that know no resources
 
   every = { for name in keys(local.functions) : name => concat(
@@ -22,12 +24,6 @@ locals {
     ],
   ) }
 
-  answering = [
-    { action = "s3:PutObject", resources = local.objects, reason = "uploads through the API" },
-    { action = "s3:DeleteObject", resources = local.objects, reason = "deletes through the API" },
-    { action = "s3:ListBucket", resources = local.bucket, reason = "asking whether the bucket is there" },
-  ]
-
   permissions = { for name in keys(local.functions) : name => concat(local.every[name], {
     ingest = [
       { action = "sqs:ReceiveMessage", resources = [module.queue.arn], reason = "the mapping takes messages in the function's name" },
@@ -37,8 +33,20 @@ locals {
       { action = "s3:GetObjectVersion", resources = local.objects, reason = "the bytes of exactly the version whose state was read" },
       { action = "s3:ListBucket", resources = local.bucket, reason = "without it a missing object is 403 and not 404" },
     ]
-    query        = local.answering
-    query-stream = local.answering
+    query = [
+      { action = "s3:PutObject", resources = local.objects, reason = "uploads through the API" },
+      { action = "s3:DeleteObject", resources = local.objects, reason = "deletes through the API" },
+      { action = "s3:ListBucket", resources = local.bucket, reason = "asking whether the bucket is there" },
+      { action = "s3:GetBucketNotification", resources = local.bucket, reason = "the doctor: does the bucket report to the queue?" },
+      { action = "s3:GetBucketVersioning", resources = local.bucket, reason = "the doctor: does it keep versions?" },
+      { action = "s3:GetLifecycleConfiguration", resources = local.bucket, reason = "the doctor: does it delete by itself?" },
+      { action = "sqs:GetQueueAttributes", resources = local.queues, reason = "the doctor: what waits, and what was given up?" },
+      { action = "sqs:SendMessage", resources = [module.queue.arn], reason = "requeueing a document" },
+      { action = "sqs:ReceiveMessage", resources = local.given_up, reason = "looking at dead letters" },
+      { action = "sqs:ChangeMessageVisibility", resources = local.given_up, reason = "putting them back" },
+      { action = "sqs:DeleteMessage", resources = local.given_up, reason = "redriving and discarding them" },
+    ]
+    query-stream = [] # answers come from the database; documents are the other function's
     reindex = [
       { action = "s3:ListBucket", resources = local.bucket, reason = "the sweep compares the bucket with the index" },
       { action = "sqs:SendMessage", resources = [module.queue.arn, try(module.reindex_dead_letters[0].arn, module.queue.arn)], reason = "what the sweep found is queued; its own failed calls go to their dead letters" },

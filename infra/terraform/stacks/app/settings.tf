@@ -19,6 +19,7 @@ locals {
   query = merge(
     # Lambda takes 6 MB a call, and base64 needs a third more; larger files go straight into the bucket
     { RAGZERO_MAX_UPLOAD_BYTES = tostring(min(var.max_object_mb, 4) * 1024 * 1024) },
+    { RAGZERO_ENVIRONMENT = var.environment },
     length(var.web_origins) == 0 ? {} : { RAGZERO_CORS_ORIGINS = join(",", var.web_origins) },
   )
 
@@ -32,6 +33,8 @@ locals {
     query = merge(local.query, {
       RAGZERO_DATABASE_CONNECTIONS = tostring(try(local.functions["query"].connections - 1, 0))
       RAGZERO_REQUEST_SECONDS      = tostring(try(local.functions["query"].timeout_s - 1, 0)) # an answer of ours, not the gateway's
+      RAGZERO_QUEUE_URL            = module.queue.url
+      RAGZERO_DEAD_LETTER_URL      = module.queue.dead_letters.url
     })
     query-stream = merge(local.query, {
       RAGZERO_DATABASE_CONNECTIONS = tostring(try(local.functions["query-stream"].connections - 1, 0))
