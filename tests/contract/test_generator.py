@@ -382,6 +382,19 @@ async def test_a_knock_returns_at_once_and_never_fails(gpu: FakeGpu, generator: 
     await nowhere.aclose()
 
 
+async def test_a_server_that_spoke_lately_is_not_knocked(
+    gpu: FakeGpu, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The knock costs the engine and the network time that the question itself needs."""
+    await ask(generator)
+    await generator.knock()
+    await asyncio.sleep(0.05)
+    assert "/health" not in [request.path for request in gpu.requests]
+    monkeypatch.setattr(client, "_AWAKE_S", 0.0)
+    await generator.knock()
+    await _until(lambda: gpu.requests[-1].path == "/health")
+
+
 async def test_check_refuses_a_wrong_url_key_or_model(gpu: FakeGpu, generator: Generator) -> None:
     await generator.check()
     wrong = {

@@ -111,7 +111,9 @@ class Generator:
         return {"breaker": breaker, "failures": self._breaker.failures}
 
     async def knock(self) -> None:
-        """Wakes the server without waiting for it; never fails."""
+        """Wakes the server without waiting for it; never fails. One heard of lately is awake."""
+        if time.monotonic() - self._heard_at < _AWAKE_S:
+            return
         if self._knocking is None or self._knocking.done():
             self._knocking = asyncio.create_task(self._get_health())
 
