@@ -53,7 +53,7 @@ class Exchange:
         self.status: int | None = None
         self.complete = self.streaming = False
         self.given_up: asyncio.Task[None] | None = None
-        self.task: asyncio.Task[None] | None = asyncio.current_task()
+        self.task: asyncio.Task[None] | None = None
 
     async def receive(self) -> Message:
         """What takes time to arrive gives its request time, as long as it comes at a fair pace."""
@@ -129,6 +129,7 @@ class Load:
     def enter(self, exchange: Exchange) -> None:
         self._exchanges.add(exchange)
         loop = asyncio.get_running_loop()
+        exchange.task = asyncio.current_task(loop)
         if self._swept_by is not loop:  # one timer for all of them: it costs a request nothing
             self._swept_by = loop
             loop.call_later(_SWEEP_S, self._sweep)

@@ -171,6 +171,7 @@ async def _fail(exchange: Exchange, scope: Scope, error: Exception) -> None:
 
 
 async def _leave() -> None:
+    telemetry.flush()
     metrics.flush()
     if tracing.on():
         await asyncio.to_thread(tracing.flush)

@@ -5,7 +5,7 @@ Log lines, labels and spans carry ids, counts and durations; never document text
 """
 
 from shared.telemetry.checkpoints import checkpoint, set_checkpoint_hook
-from shared.telemetry.logs import configure, get_logger, write
+from shared.telemetry.logs import configure, flush, get_logger, write
 from shared.telemetry.requests import Request, begin, bind, current
 from shared.telemetry.timings import Timings
 
@@ -17,6 +17,7 @@ __all__ = [
     "checkpoint",
     "configure",
     "current",
+    "flush",
     "get_logger",
     "set_checkpoint_hook",
     "write",
