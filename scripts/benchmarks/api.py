@@ -16,13 +16,16 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
+import numpy as np
 import redis
 
+from scripts.benchmarks.corpus import Corpus, load
 from scripts.benchmarks.load import Post, patient, saturating
 from scripts.benchmarks.throwaway import client, percentile, report, stack, wait_until_searchable
 from scripts.local.process import HOST, accepts, free_port
-from scripts.local.stack import ROOT, Stack
+from scripts.local.stack import DATABASE, ROOT, Stack
 from shared.core.credentials import present
 
 _QUESTION = {"question": "Who keeps the lighthouse of Karlsund, and since when?"}
@@ -41,12 +44,16 @@ _UNLIMITED = {
 }
 
 
-def hits(made: Stack, seconds: int, rounds: int, users: int) -> dict[str, object]:
-    ours = Post(
+def _asked(made: Stack) -> Post:
+    return Post(
         f"{made.api.url}/v1/query",
         json.dumps(_QUESTION).encode(),
         {"Authorization": f"Bearer {made.secrets.api_key}", "Content-Type": "application/json"},
     )
+
+
+def hits(made: Stack, seconds: int, rounds: int, users: int) -> dict[str, object]:
+    ours = _asked(made)
     size = _warmed(made)
     with _thinnest(made) as port:
         thin = Post(f"http://{HOST}:{port}/v1/query", ours.body, ours.headers)
@@ -104,16 +111,19 @@ def _thinnest(made: Stack) -> Iterator[int]:
         server.wait()
 
 
-def misses(made: Stack, users: int, seconds: int) -> dict[str, object]:
-    """Quotes from everything there is, never from the cache."""
+def misses(made: Stack, corpus: Corpus, users: int, seconds: int) -> dict[str, float]:
+    """Quotes from everything there is, never from the cache; each question of eight words of the collection's."""
+    drawn = [
+        [corpus.draw(np.random.default_rng([user, n]), 5, 3)[0] for n in range(200)] for user in range(users)
+    ]
     deadline = time.monotonic() + seconds
 
     def one(user: int) -> tuple[list[float], int]:
         taken, failed = [], 0
         with client(made) as api:
             while time.monotonic() < deadline:
+                question = drawn[user][len(taken) % 200]
                 started = time.perf_counter()
-                question = f"What is the lens of lighthouse {user} {len(taken)} polished with?"
                 answer = api.post("/v1/query", json={"question": question, "cache": "bypass"})
                 taken.append((time.perf_counter() - started) * 1000)
                 failed += answer.status_code != 200
@@ -136,14 +146,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--users", type=int, default=2000, help="who ask one question a second each")
     parser.add_argument("--rest", action="store_true", help="Redis over REST, as with Upstash")
+    parser.add_argument("--chunks", type=int, default=100_000, help="that the misses search")
     arguments = parser.parse_args()
+    corpus = Corpus.made(np.random.default_rng(0))
     with stack(rest=arguments.rest, variables=_UNLIMITED) as made:
+        load(made.postgres.dsn(dbname=DATABASE), corpus, arguments.chunks, UUID(made.secrets.tenant))
         with client(made) as api:
             api.post("/v1/documents", files={"file": ("lighthouse.txt", _TEXT)}).raise_for_status()
             wait_until_searchable(api, 1, 60)
         found = hits(made, arguments.seconds, arguments.rounds, arguments.users)
-        uncached = misses(made, 20, arguments.seconds)
-    report(transport="rest" if arguments.rest else "redis", hits=found, misses=uncached)
+        uncached = misses(made, corpus, 20, 2 * arguments.seconds)
+        cached = saturating(_asked(made), 20, arguments.seconds)
+    faster = round(cached["rps"] / uncached["questions_per_s"], 1)
+    report(
+        transport="rest" if arguments.rest else "redis",
+        chunks=arguments.chunks,
+        hits=found,
+        misses=uncached,
+        cached_over_uncached=faster,
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
-from pgvector.psycopg import register_vector
-from psycopg.types.json import Jsonb
 
+from scripts.benchmarks.corpus import DIMENSION, Corpus, load
 from scripts.benchmarks.throwaway import percentile, report
 from scripts.local.postgres import Postgres
 from shared.adapters.postgres.connection import AsyncDatabase
@@ -34,122 +32,9 @@ from shared.adapters.postgres.sql import load as load_sql
 from shared.core import filters
 from shared.core.models import Space
 
-_DIMENSION = 384
-_VOCABULARY = 40_000
-_TOPICS = 400
-_PER_DOCUMENT = 4
-_WORDS = 120
 _PASSWORD = "bench"  # noqa: S105 - of a server that lives for this run, on loopback
-_BATCH = 5_000
 _TENANT = uuid.UUID(int=1)
 _ONE_PERCENT = filters.parse({"bucket": 7})
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Draws texts and vectors of one topic; words are more telling the rarer they are."""
-
-    words: list[str]
-    share: NDArray[np.float64]
-    meaning: NDArray[np.float32]
-    topics: NDArray[np.float32]
-    topic_words: NDArray[np.int64]
-
-    @classmethod
-    def made(cls, rng: np.random.Generator) -> Corpus:
-        share = 1 / np.arange(1, _VOCABULARY + 1) ** 1.05
-        return cls(
-            [f"w{number:x}q" for number in rng.permutation(_VOCABULARY)],
-            share / share.sum(),
-            rng.standard_normal((_VOCABULARY, _DIMENSION), dtype=np.float32),
-            rng.standard_normal((_TOPICS, _DIMENSION), dtype=np.float32),
-            rng.integers(200, _VOCABULARY, (_TOPICS, 400)),
-        )
-
-    def draw(self, rng: np.random.Generator, common: int, special: int) -> tuple[str, NDArray[np.float32]]:
-        topic = int(rng.integers(_TOPICS))
-        chosen = np.concatenate(
-            [rng.choice(_VOCABULARY, common, p=self.share), rng.choice(self.topic_words[topic], special)]
-        )
-        telling = -np.log(self.share[chosen])[:, None].astype(np.float32)
-        vector = (self.meaning[chosen] * telling).mean(0) * 2 + self.topics[topic]
-        vector += rng.standard_normal(_DIMENSION, dtype=np.float32) * 0.3
-        return " ".join(self.words[number] for number in chosen), vector / np.linalg.norm(vector)
-
-
-def load(postgres: Postgres, corpus: Corpus, chunks: int, tenant: uuid.UUID) -> None:
-    rng = np.random.default_rng(1)
-    with psycopg.connect(postgres.dsn(), autocommit=True) as db:
-        register_vector(db)
-        db.execute("insert into tenants (id, name) values (%s, 'bench')", [tenant])
-        db.execute("insert into collections (tenant_id, name) values (%s, 'default')", [tenant])
-        db.execute("alter table vectors_1 drop constraint vectors_1_chunk_id_fkey")
-        db.execute("drop index vectors_1_hnsw, chunk_terms_gin")
-        for first in range(0, chunks, _BATCH):
-            _load_batch(db, corpus, rng, first, min(_BATCH, chunks - first), tenant)
-        db.execute("set maintenance_work_mem = '1GB'")
-        db.execute("create index chunk_terms_gin on chunk_terms using gin (terms) with (fastupdate = off)")
-        db.execute("create index vectors_1_hnsw on vectors_1 using hnsw (embedding halfvec_cosine_ops)")
-        db.execute(
-            """insert into lexemes select 1, substr(word, 3), %s, ndoc from ts_stat('select terms from chunk_terms')""",
-            [tenant],
-        )
-        db.execute("update collections set chunks = %s, documents = %s", [chunks, chunks // _PER_DOCUMENT])
-        db.execute("vacuum analyze")
-
-
-def _load_batch(
-    db: psycopg.Connection[Any],
-    corpus: Corpus,
-    rng: np.random.Generator,
-    first: int,
-    count: int,
-    tenant: uuid.UUID,
-) -> None:
-    drawn = [corpus.draw(rng, _WORDS - 30, 30) for _ in range(count)]
-    numbers = range(first + 1, first + count + 1)
-    with db.cursor() as cursor:
-        for number in numbers:
-            if number % _PER_DOCUMENT == 1:
-                cursor.execute(
-                    """insert into documents (id, tenant_id, collection_id, bucket, key, status, generation,
-                                              published_generation, chunks, metadata)
-                       values (%s, %s, 1, 'b', %s, 'searchable', 1, 1, %s, %s)""",
-                    [_document(number), tenant, str(number), _PER_DOCUMENT,
-                     Jsonb({"bucket": number // _PER_DOCUMENT % 100})],
-                )  # fmt: skip
-        cursor.execute(
-            """insert into chunks (id, tenant_id, collection_id, document_id, generation, ordinal, text, start_char,
-                                   end_char, text_hash, weights)
-               overriding system value
-               select id, %s, 1, doc, 1, id %% 4, text, 0, length(text), sha256(text::bytea),
-                      weight_vector(words)
-               from unnest(%s::bigint[], %s::uuid[], %s::text[]) as new (id, doc, text),
-                    lateral (select to_tsvector('english', text) as words offset 0) as analysed""",
-            [tenant, list(numbers), [_document(n) for n in numbers], [text for text, _ in drawn]],
-        )
-        cursor.execute(
-            """insert into chunk_terms (chunk_id, tenant_id, terms)
-               select id, tenant_id, term_vector(1, to_tsvector('english', text)) from chunks where id > %s""",
-            [first],
-        )
-        with cursor.copy("copy vectors_1 from stdin with (format binary)") as copy:
-            copy.set_types(["int8", "uuid", "int8", "uuid", "int4", "bytea", "halfvec"])
-            for number, (_, vector) in zip(numbers, drawn, strict=True):
-                row = (
-                    number,
-                    tenant,
-                    1,
-                    _document(number),
-                    1,
-                    number.to_bytes(32, "big"),
-                    HalfVector(vector),
-                )
-                copy.write_row(row)
-
-
-def _document(number: int) -> uuid.UUID:
-    return uuid.UUID(int=(number - 1) // _PER_DOCUMENT + 1)
 
 
 async def measure(
@@ -158,7 +43,7 @@ async def measure(
     rng = np.random.default_rng(2)
     asked = [corpus.draw(rng, 5, 3) for _ in range(questions)]
     database = AsyncDatabase(postgres.dsn("ragzero_query", _PASSWORD), max_connections=1)
-    searcher = Searcher(database, Space(1, "bench", "bench", "1", _DIMENSION, "bench"), SearchOptions())
+    searcher = Searcher(database, Space(1, "bench", "bench", "1", DIMENSION, "bench"), SearchOptions())
     connection = await psycopg.AsyncConnection.connect(
         postgres.dsn(), autocommit=True, prepare_threshold=None
     )
@@ -312,8 +197,8 @@ def main() -> None:
         corpus = Corpus.made(np.random.default_rng(0))
         if not filled:
             migrate(postgres.dsn(), dict.fromkeys(ROLES, _PASSWORD))
-            ensure_space(postgres.dsn(), Space(0, "bench", "bench", "1", _DIMENSION, "bench"))
-            load(postgres, corpus, arguments.chunks, _TENANT)
+            ensure_space(postgres.dsn(), Space(0, "bench", "bench", "1", DIMENSION, "bench"))
+            load(postgres.dsn(), corpus, arguments.chunks, _TENANT)
         report(**asyncio.run(measure(postgres, corpus, _TENANT, arguments.chunks, arguments.questions)))
 
 
