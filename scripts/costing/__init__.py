@@ -1,0 +1,1 @@
+"""What an environment costs asleep (scripts/cost idle) and at work (scripts/cost at)."""

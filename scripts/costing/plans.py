@@ -1,0 +1,130 @@
+"""The plans of an environment's stacks, made without an account: AWS is ministack on this machine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.deployment.openapi import write_openapi
+from scripts.deployment.stack import SOURCE, Stack, TerraformFailed, resources, stacks_of
+from scripts.local.aws import LocalAws
+from scripts.local.process import free_port
+from scripts.packaging.build import BUILDS
+
+# Third parties are asked nothing while something new is planned, but their providers want to be told who asks.
+_NOBODY = {"NEON_API_KEY": "nobody", "UPSTASH_EMAIL": "nobody@example.com", "UPSTASH_API_KEY": "nobody"}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """{address, type, values} of everything in all stacks; the connections that the database grants."""
+
+    resources: Sequence[Mapping[str, Any]]
+    connections: int
+    zero_idle: bool
+
+
+def planned(environment: str) -> Planned:
+    """Raises TerraformFailed, when a plan refuses too."""
+    stacks = stacks_of(environment)
+    said = given(stacks[0], environment)
+    contract = {"connections": said["connection_budget"], "always_on": [], "network": None}
+    with tempfile.TemporaryDirectory(prefix="ragzero-cost-") as folder, _aws(Path(folder)) as aws:
+        aws.client("ssm").put_parameter(
+            Name=f"/ragzero/{environment}/database", Type="String", Value=json.dumps(contract)
+        )
+        found = [each for name in stacks for each in _planned(name, environment, aws)]
+    return Planned(found, said["connection_budget"], said["zero_idle"])
+
+
+def given(name: str, environment: str) -> dict[str, Any]:
+    """The variables of a stack as the environment's files and the defaults have them."""
+    variables = {
+        key: body.get("default") for key, body in _blocks(_folder(name) / "variables.tf", "variable")
+    }
+    for file in (f"{environment}.tfvars", f"{environment}.{name}.tfvars"):
+        path = SOURCE / "environments" / file
+        variables |= _loaded(path) if path.exists() else {}
+    return variables
+
+
+def managed(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The resources of a plan that Terraform makes, and not only reads."""
+    return [each for each in resources(plan["planned_values"]["root_module"]) if each["mode"] == "managed"]
+
+
+def _planned(name: str, environment: str, aws: LocalAws) -> list[dict[str, Any]]:
+    scratch = aws.folder / name
+    scratch.mkdir()
+    stack = Stack.copied(name, scratch, {**_NOBODY, **aws.variables})
+    try:
+        stack.init()
+    except TerraformFailed:
+        if stack.locked:
+            raise
+        return written(name, environment)
+    found = managed(stack.plan(*stack.files(environment), *_options(name, scratch, aws)))
+    return [{**each, "address": f"{name}: {each['address']}"} for each in found]
+
+
+def _options(name: str, scratch: Path, aws: LocalAws) -> list[str]:
+    if name != "app":
+        return ["-var=emulated=true"] if name == "database-aurora" else []
+    options = [f"-var=endpoint_url={aws.url}", f"-var=openapi_file={write_openapi(scratch / 'openapi.json')}"]
+    built = BUILDS / "arm64"
+    return [*options, f"-var=package_dir={built if built.exists() else SOURCE / 'stacks/app/tests/packages'}"]
+
+
+@contextmanager
+def _aws(folder: Path) -> Iterator[LocalAws]:
+    server = LocalAws(
+        folder / "aws", port=free_port(), tethered=True, durable=False, services=("ssm", "sts", "s3")
+    )
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def written(name: str, environment: str) -> list[dict[str, Any]]:
+    """The stack's own resources as its source and the environment's files have them: for a provider that is not here."""
+    variables = given(name, environment)
+    return [
+        {"address": f"{name}: {type_}.{label}", "type": type_, "values": _resolved(body, variables)}
+        for type_, found in _blocks(_folder(name) / "main.tf", "resource")
+        for label, body in ((label.strip('"'), body) for label, body in found.items())
+    ]
+
+
+def _folder(name: str) -> Path:
+    return SOURCE / "stacks" / name
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    import hcl2  # only where a provider is missing
+
+    with path.open() as file:
+        return dict(hcl2.load(file))
+
+
+def _blocks(path: Path, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for block in _loaded(path).get(kind, []):
+        for label, body in block.items():
+            yield label.strip('"'), body
+
+
+def _resolved(body: Any, variables: Mapping[str, Any]) -> Any:
+    """Plain references replaced by the variable's value; whatever is computed stays as it is written."""
+    if isinstance(body, dict):
+        return {key: _resolved(value, variables) for key, value in body.items() if not key.startswith("__")}
+    if isinstance(body, list):
+        return [_resolved(each, variables) for each in body]
+    name = str(body).removeprefix("${var.").removesuffix("}")
+    return variables[name] if body == f"${{var.{name}}}" and name in variables else body

@@ -1,0 +1,50 @@
+"""What an environment can carry, read from its plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scripts.costing.gpu import Container
+from scripts.costing.load import Shape
+from scripts.costing.prices import usd
+
+_LEAST_ACU = 0.5  # of an Aurora that is awake
+
+
+def shape(resources: Sequence[Mapping[str, Any]], connections: int, gpus: Sequence[Container]) -> Shape:
+    """connections: what the database grants. A rest gateway answers questions with the function that streams."""
+    functions = {
+        each["values"]["function_name"].split("-", 2)[2]: each["values"]
+        for each in resources
+        if each["type"] == "aws_lambda_function"
+    }
+    rest = "query-stream" in functions
+    query, ingest = functions["query-stream" if rest else "query"], functions["ingest"]
+    unit_hour, gb_month = _database(resources)
+    return Shape(
+        query_copies=query["reserved_concurrent_executions"],
+        query_gb=query["memory_size"] / 1024,
+        query_connections=int(query["environment"][0]["variables"]["RAGZERO_DATABASE_CONNECTIONS"]) + 1,
+        ingest_copies=ingest["reserved_concurrent_executions"],
+        ingest_gb=ingest["memory_size"] / 1024,
+        ingest_connections=1,
+        connection_budget=connections,
+        gateway="rest" if rest else "http",
+        database_unit_hour=unit_hour,
+        index_gb_month=gb_month,
+        generator=next(each for each in gpus if each.name.startswith("generate") and each.gpu),
+        embedder=next(each for each in gpus if each.name.startswith("embed") and each.gpu),
+    )
+
+
+def _database(resources: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """USD for an hour awake at its smallest, and for a GB kept for a month; nothing for a database of your own."""
+    for each in resources:
+        if each["type"] == "neon_project":
+            least = each["values"]["default_endpoint_settings"][0]["autoscaling_limit_min_cu"]
+            return least * usd("neon_cu_hour"), usd("neon_gb_month")
+        if each["type"] == "aws_rds_cluster":
+            least = each["values"]["serverlessv2_scaling_configuration"][0]["min_capacity"]
+            return max(least, _LEAST_ACU) * usd("aurora_acu_hour"), usd("aurora_gb_month")
+    return 0.0, 0.0

@@ -1,0 +1,1 @@
+"""What scripts/deploy, scripts/destroy and scripts/cost know of stacks and environments."""
