@@ -97,8 +97,8 @@ class Stack:
     def apply(self) -> str:
         return self.run("apply", "-auto-approve", "-input=false", "-no-color", *self.options)
 
-    def destroy(self) -> str:
-        return self.run("destroy", "-auto-approve", "-input=false", "-no-color", *self.options)
+    def destroy(self, *options: str) -> str:
+        return self.run("destroy", "-auto-approve", "-input=false", "-no-color", *self.options, *options)
 
     def outputs(self) -> dict[str, Any]:
         return {name: each["value"] for name, each in json.loads(self.run("output", "-json")).items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.terraform import ROOT, SOURCE
+from scripts.deployment.stack import ROOT, SOURCE
 
 pytestmark = pytest.mark.timeout(600)  # the first time, checkov is installed
 

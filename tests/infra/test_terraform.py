@@ -13,12 +13,12 @@ from typing import Any
 import hcl2
 import pytest
 
-from functions.query.app import create_app
+from scripts.deployment.openapi import write_openapi
+from scripts.deployment.stack import ENVIRONMENTS, SOURCE, WRAPPER, Stack, resources
 from scripts.local.process import free_port
-from shared.settings import QuerySettings
 from tests.support.moto_server import Moto
 from tests.support.servers import running
-from tests.support.terraform import ENVIRONMENTS, SOURCE, WRAPPER, Stack, resources
+from tests.support.terraform import state_of
 
 pytestmark = pytest.mark.timeout(600)  # on a machine with other work; two minutes on one without
 
@@ -44,16 +44,6 @@ def moto(state_folder: Path) -> Iterator[Moto]:
         yield server
 
 
-def openapi_file(folder: Path) -> Path:
-    """What the app says of itself, in a file."""
-    settings = QuerySettings.load(
-        database_url="postgresql://nobody", bucket="none", pepper="x" * 16, model_dir="."
-    )
-    path = folder / "openapi.json"
-    path.write_text(json.dumps(create_app(settings).openapi()))
-    return path
-
-
 @pytest.fixture(scope="module")
 def plans(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Plans:
     """Of the AWS stacks, by (stack, environment)."""
@@ -65,7 +55,7 @@ def plans(moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Plans:
         )
     app = [
         f"-var=package_dir={SOURCE}/stacks/app/tests/packages",
-        f"-var=openapi_file={openapi_file(scratch)}",
+        f"-var=openapi_file={write_openapi(scratch / 'openapi.json')}",
         f"-var=endpoint_url={moto.url}",
     ]
     aurora = ["-var=emulated=true"]
@@ -238,8 +228,8 @@ def test_third_party_stacks_fit_their_recorded_schemas(
         )
         for each in page["Parameters"]
     }
-    assert set(stack.state().outputs["parameters"]) == found
-    stack.destroy()
+    assert set(state_of(stack).outputs["parameters"]) == found
+    stack.destroy("-refresh=false")
     assert not ssm.get_parameters_by_path(Path="/ragzero/tried", Recursive=True)["Parameters"]
 
 

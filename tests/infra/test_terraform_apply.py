@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
+from scripts.deployment.stack import ROOT, Stack
 from scripts.local.aws import LocalAws
 from scripts.local.process import free_port
 from shared import settings
 from tests.support.moto_server import Moto
 from tests.support.servers import running
-from tests.support.terraform import ROOT, Stack, changes
+from tests.support.terraform import changes, state_of
 
 pytestmark = pytest.mark.timeout(900)  # on a machine with other work; three minutes on one without
 
@@ -71,7 +72,7 @@ class Applied:
 
     def of_type(self, *types: str) -> list[dict[str, Any]]:
         """The attributes of all resources of these types, of all stacks."""
-        states = [stack.state() for stack in self.stacks.values()]
+        states = [state_of(stack) for stack in self.stacks.values()]
         return [each["attributes"] for state in states for each in state.instances if each["type"] in types]
 
 
@@ -124,14 +125,13 @@ def _rest(scratch: Path, server: Moto, packages: Path) -> Stack:
         "openapi_file": str(_openapi(scratch)),
     }
     stack = Stack.copied("app", scratch, server.variables)
-    options = [*stack.files("dev"), *(f"-var={k}={v}" for k, v in values.items())]
-    return Stack(stack.name, stack.root, stack.variables, options)
+    return stack.with_options(*stack.files("dev"), *(f"-var={k}={v}" for k, v in values.items()))
 
 
 def _aurora(scratch: Path, server: Moto) -> Stack:
     stack = Stack.copied("database-aurora", scratch, server.variables)
-    options = [*stack.files("dev"), "-var=emulated=true", "-var=ipv6=false"]  # moto never finishes with IPv6
-    return Stack(stack.name, stack.root, stack.variables, options)
+    # moto never finishes with IPv6
+    return stack.with_options(*stack.files("dev"), "-var=emulated=true", "-var=ipv6=false")
 
 
 def _apply_after_contract(stack: Stack, server: Moto) -> None:
@@ -187,7 +187,7 @@ def _wait_for(said: Path, words: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def test_uploads_deletes_and_questions_reach_their_functions(applied: Applied) -> None:
-    outputs, s3 = applied.stacks["http"].state().outputs, applied.ministack.client("s3")
+    outputs, s3 = state_of(applied.stacks["http"]).outputs, applied.ministack.client("s3")
     s3.put_object(Bucket=outputs["bucket"], Key="report.txt", Body=b"The ferry leaves at nine.")
     s3.delete_object(Bucket=outputs["bucket"], Key="report.txt")
     _wait_for(applied.said, ["ObjectCreated:Put", "ObjectRemoved:DeleteMarkerCreated", "report.txt"])
@@ -256,7 +256,7 @@ def _aliases(model: type[BaseSettings]) -> dict[str, bool]:
 @pytest.mark.parametrize("name", _FUNCTIONS)
 def test_each_function_gets_the_settings_it_wants(name: str, applied: Applied) -> None:
     """Those in the environment and those in SSM together: all that are required, none that nobody reads."""
-    outputs = applied.stacks["rest"].state().outputs
+    outputs = state_of(applied.stacks["rest"]).outputs
     function = next(
         each
         for each in applied.of_type("aws_lambda_function")
@@ -299,7 +299,7 @@ def test_no_secret_is_in_a_functions_environment_or_in_a_state(applied: Applied)
     }
     assert len(secret) == 12
     for stack in applied.stacks.values():
-        kept = stack.state().text
+        kept = state_of(stack).text
         assert not [value for value in secret if value in kept]
     for function in applied.of_type("aws_lambda_function"):
         for name in function["environment"][0]["variables"]:
@@ -476,6 +476,6 @@ def test_destroy_leaves_nothing(applied: Applied) -> None:
     assert {"buckets", "queues", "functions", "roles", "logs", "http"} <= set(_left(applied.ministack))
     assert {"clusters", "networks", "rest", "alarms", "parameters", "schedules"} <= set(_left(applied.moto))
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(Stack.destroy, applied.stacks.values()))
+        list(pool.map(lambda stack: stack.destroy("-refresh=false"), applied.stacks.values()))
     assert _left(applied.ministack) == {}
     assert _left(applied.moto) == {}

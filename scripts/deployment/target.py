@@ -1,0 +1,95 @@
+"""An environment in an account: its stacks, where their states lie, what is stored for it in SSM."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import boto3
+
+from scripts.deployment.openapi import write_openapi
+from scripts.deployment.stack import ENVIRONMENTS, ROOT, SOURCE, Stack, stacks_of
+
+STATE = ROOT / ".local" / "deploy"
+
+
+@dataclass(frozen=True)
+class Target:
+    """like: the environment whose files it takes, which is another one for a short-lived environment. tags: of all
+    that it is made of."""
+
+    name: str
+    like: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    source: Path = SOURCE
+
+    @classmethod
+    def named(cls, name: str) -> Target:
+        return cls(name, name if name in ENVIRONMENTS else "dev")
+
+    @cached_property
+    def region(self) -> str:
+        """That of its file: the shell may have another one."""
+        text = (self.source / "environments" / f"{self.like}.tfvars").read_text()
+        said = re.search(r'(?m)^region\s*=\s*"([\w-]+)"', text)
+        assert said is not None, f"{self.like}.tfvars names no region"
+        return said[1]
+
+    def client(self, service: str) -> Any:
+        make: Any = boto3.client  # the stubs want the service's name as a literal
+        return make(service, region_name=self.region)
+
+    @cached_property
+    def account(self) -> str:
+        return str(self.client("sts").get_caller_identity()["Account"])
+
+    @property
+    def tenant(self) -> UUID:
+        """Owns what is uploaded without a tenant's prefix; the same one each time."""
+        return uuid5(NAMESPACE_URL, f"ragzero:{self.account}:{self.name}")
+
+    @property
+    def states(self) -> str:
+        return f"ragzero-state-{self.account}"
+
+    @property
+    def stacks(self) -> list[Stack]:
+        """In the order in which they are applied, each with what it is told."""
+        return [self.stack(name) for name in stacks_of(self.like)]
+
+    def stack(self, name: str) -> Stack:
+        tags = ",".join(f'{key}="{value}"' for key, value in self.tags.items())
+        told = [f"-var=environment={self.name}", *([f"-var=tags={{{tags}}}"] if tags else [])]
+        if name == "app":
+            told += [f"-var=default_tenant={self.tenant}", f"-var=openapi_file={STATE / 'openapi.json'}"]
+            told += _emulator()
+        stack = Stack(name, self.source)
+        return stack.with_options(*stack.files(self.like), *told)
+
+    def init(self, stack: Stack) -> Stack:
+        """With its state in the account's bucket, below the environment's name."""
+        STATE.mkdir(parents=True, exist_ok=True)
+        if stack.name == "app":
+            write_openapi(STATE / "openapi.json")
+        where = {"bucket": self.states, "key": f"{self.name}/{stack.name}.tfstate"}
+        backend = self.source / "environments" / f"{self.like}.tfbackend"
+        options = [f"-backend-config={name}={value}" for name, value in where.items()]
+        return stack.init("-reconfigure", f"-backend-config={backend}", *options)
+
+    def stored(self, reader: str) -> dict[str, str]:
+        """The parameters of one reader, decrypted, by their last names."""
+        path = f"/ragzero/{self.name}/{reader}"
+        pages = self.client("ssm").get_paginator("get_parameters_by_path")
+        found = [one for page in pages.paginate(Path=path, WithDecryption=True) for one in page["Parameters"]]
+        return {one["Name"].rpartition("/")[2]: one["Value"] for one in found}
+
+
+def _emulator() -> list[str]:
+    url = os.environ.get("AWS_ENDPOINT_URL")
+    return [f"-var=endpoint_url={url}"] if url else []

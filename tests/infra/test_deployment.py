@@ -1,0 +1,216 @@
+"""scripts/deploy, destroy and env: the order of things, going on after a failure, what is left behind, the first key."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from scripts.deployment.__main__ import expired, main
+from scripts.deployment.leftovers import leftovers
+from scripts.deployment.smoke import smoke
+from scripts.deployment.stack import ENVIRONMENTS, stacks_of
+from scripts.deployment.steps import Deployment, Stopped, first_key
+from scripts.deployment.target import Target
+from scripts.local.process import free_port
+from shared.core.errors import BadUpstream, ConfigurationError
+from tests.support.installation import PEPPER, Installation
+from tests.support.moto_server import Moto
+from tests.support.servers import running
+from tests.support.serving_process import ServingProcess
+
+
+@pytest.fixture(scope="module")
+def moto_server(state_folder: Path) -> Iterator[Moto]:
+    with running(Moto(state_folder / "moto-deployment", port=free_port(), tethered=True)) as server:
+        yield server
+
+
+@pytest.fixture
+def moto(moto_server: Moto, monkeypatch: pytest.MonkeyPatch) -> Moto:
+    for name, value in moto_server.variables.items():
+        monkeypatch.setenv(name, value)
+    return moto_server
+
+
+@dataclass
+class Rehearsal(Deployment):
+    """Its steps are its own names, said; one of them may fail."""
+
+    fails: str | None = None
+    done: list[str] = field(default_factory=list)
+
+    @property
+    def steps(self) -> Mapping[str, Callable[[], None]]:
+        return {name: lambda name=name: self._do(name) for name in super().steps}
+
+    def check_states(self) -> None:
+        """They are there."""
+
+    def _do(self, name: str) -> None:
+        if name == self.fails:
+            raise ConfigurationError(name, "is not ready")
+        self.done.append(name)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_database_comes_before_its_schema_and_that_before_the_app(environment: str, moto: Moto) -> None:
+    steps = list(Deployment(Target.named(environment), print).steps)
+    assert steps == ["build", *stacks_of(environment)[:-1], "migrate", "modal", "app", "smoke"]
+
+
+def test_a_deployment_goes_on_where_it_stopped(moto: Moto) -> None:
+    rehearsal = Rehearsal(Target.named("dev"), print, fails="migrate")
+    with pytest.raises(Stopped, match=r"migrate failed: .*is not ready\n.*scripts/deploy dev --from migrate"):
+        rehearsal.run()
+    assert rehearsal.done == ["build", "database-neon", "cache-upstash"]
+    rehearsal.fails = None
+    rehearsal.run("migrate")
+    assert rehearsal.done[3:] == ["migrate", "modal", "app", "smoke"]
+
+
+def test_a_step_nobody_knows_is_refused_with_those_there_are(moto: Moto) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected one of build, .*, got tomorrow"):
+        Rehearsal(Target.named("dev"), print).run("tomorrow")
+
+
+def test_a_stack_can_be_left_out(moto: Moto) -> None:
+    assert "cache-upstash" not in Deployment(Target.named("dev"), print, ["cache-upstash"]).steps
+
+
+def test_an_account_without_states_is_told_what_to_do(moto: Moto) -> None:
+    with pytest.raises(ConfigurationError, match=r"ragzero-state-\d{12}.*once per account"):
+        Deployment(Target.named("dev"), print).run()
+
+
+def test_a_short_lived_environment_takes_devs_files_under_its_own_name(moto: Moto) -> None:
+    options = Target("pr-123", "dev", {"expires": "2026-11-22T10:00+00:00"}).stack("app").options
+    assert [option.rpartition("/")[2] for option in options[:2]] == ["dev.tfvars", "dev.app.tfvars"]
+    assert options[2:4] == ["-var=environment=pr-123", '-var=tags={expires="2026-11-22T10:00+00:00"}']
+
+
+@pytest.mark.parametrize(
+    "arguments", [["deploy", "pr-1"], ["env", "up", "dev"], ["env", "up", "pr-1", "--ttl", "soon"]]
+)
+def test_a_wrong_name_or_time_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+
+def test_nothing_is_destroyed_without_saying_its_name_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["destroy", "prod"]) == 2
+    assert "--confirm prod" in capsys.readouterr().out
+
+
+class _Vendor(BaseHTTPRequestHandler):
+    """Neon and Upstash, as far as they are asked."""
+
+    def do_GET(self) -> None:
+        asked_for_projects = self.path.startswith("/projects")
+        told: object = (
+            {"projects": [{"id": "p-1", "name": "ragzero-dev"}, {"id": "p-2", "name": "ragzero-staging"}]}
+            if asked_for_projects
+            else [{"database_id": "d-1", "database_name": "ragzero-dev"}]
+        )
+        body = json.dumps(told).encode()
+        self.send_response(200 if self.headers["Authorization"] else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quietly."""
+
+
+@pytest.fixture
+def vendors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Vendor)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for name in ("NEON_API_URL", "UPSTASH_API_URL"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_address[1]}")
+    for name in ("NEON_API_KEY", "UPSTASH_EMAIL", "UPSTASH_API_KEY"):
+        monkeypatch.setenv(name, "nobody")
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_was_left_behind_is_listed_with_who_could_not_be_asked(
+    moto: Moto, vendors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = [{"Key": "project", "Value": "ragzero"}, {"Key": "environment", "Value": "dev"}]
+    topic = moto.client("sns").create_topic(Name="ragzero-dev-alarms", Tags=tags)["TopicArn"]
+    others = [{**tags[0]}, {"Key": "environment", "Value": "staging"}]
+    moto.client("sns").create_topic(Name="ragzero-staging-alarms", Tags=others)
+    moto.client("ssm").put_parameter(
+        Name="/ragzero/dev/query/RAGZERO_GENERATOR_URL", Value="u", Type="String"
+    )
+    moto.client("ssm").put_parameter(Name="/ragzero/dev-2/database", Value="u", Type="String")
+    moto.client("logs").create_log_group(logGroupName="/aws/lambda/ragzero-dev-ingest")
+    monkeypatch.setenv("MODAL_TOKEN_ID", "")
+    monkeypatch.setenv("MODAL_CONFIG_PATH", "/nowhere")
+    left = leftovers(Target.named("dev"))
+    assert [each for each in left if not each.startswith("unknown")] == [
+        "Neon project p-1",
+        "SSM parameter /ragzero/dev/query/RAGZERO_GENERATOR_URL",
+        "Upstash database d-1",
+        topic,
+        "log group /aws/lambda/ragzero-dev-ingest",
+    ]
+    assert [each for each in left if each.startswith("unknown")] == [
+        "unknown: Modal could not be asked (modal: needs a token; modal token new makes one)"
+    ]
+    assert leftovers(Target("pr-9", "dev")) == []
+
+
+def test_who_cannot_be_asked_is_not_taken_for_nothing(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEON_API_KEY", raising=False)
+    monkeypatch.setenv("UPSTASH_EMAIL", "nobody")
+    monkeypatch.setenv("UPSTASH_API_KEY", "nobody")
+    monkeypatch.setenv("UPSTASH_API_URL", f"http://127.0.0.1:{free_port()}")
+    left = leftovers(Target("pr-10", "dev"))
+    assert [each.split(" could")[0] for each in left] == ["unknown: Neon", "unknown: Upstash"]
+
+
+def test_what_has_outlived_its_time_is_found(moto: Moto) -> None:
+    now = datetime.now(UTC)
+    for name, hours in (("pr-1", -1), ("pr-2", 1), ("prod", -1)):
+        tags = {
+            "project": "ragzero",
+            "environment": name,
+            "expires": (now + timedelta(hours=hours)).isoformat(timespec="minutes"),
+        }
+        found = [{"Key": key, "Value": value} for key, value in tags.items()]
+        moto.client("sns").create_topic(Name=f"ragzero-{name}", Tags=found)
+    assert expired(now) == ["pr-1"]
+
+
+def test_the_first_key_is_the_same_each_time_and_the_smoke_test_passes_with_it(
+    moto: Moto, installation: Installation, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API of its own, told what Terraform would tell it; a question is answered from a document that then goes."""
+    target = Target("smoke", "dev")
+    put = moto.client("ssm").put_parameter
+    for name, value in (("DATABASE_URL", installation.url("ragzero_query")), ("RAGZERO_KEY_PEPPER", PEPPER)):
+        put(Name=f"/ragzero/smoke/query/{name}", Value=value, Type="SecureString")
+    key = first_key(target)
+    assert first_key(target) == key
+    variables = installation.environment("ragzero_query") | {"RAGZERO_DEFAULT_TENANT": str(target.tenant)}
+    with running(ServingProcess(state_folder / "smoke", variables)) as api:
+        for name, value in installation.aws.variables.items():
+            monkeypatch.setenv(name, value)
+        answer = smoke(api.url, key, pause=lambda _: installation.deliver() and None)
+        assert "password of the smoke test is" in answer
+        with pytest.raises(BadUpstream, match="the document is"):
+            smoke(api.url, key, pause=lambda _: None, patience=0)
+
+
+def test_a_database_nobody_made_is_named(moto: Moto) -> None:
+    with pytest.raises(ConfigurationError, match="/ragzero/nowhere/query: expected DATABASE_URL"):
+        first_key(Target("nowhere", "dev"))
