@@ -120,11 +120,6 @@ class Bucket:
             return False
         return any(rule.get("Expiration") and rule["Status"] == "Enabled" for rule in rules)
 
-    def check(self) -> None:
-        """Raises NotFound or Unavailable when the bucket does not answer."""
-        with _translated(self.name):
-            self._client.head_bucket(Bucket=self.name)
-
 
 def _require_order(after: str, objects: Sequence[Listed], last: bool) -> None:
     """What lies between two keys of a listing is taken not to exist, so their order is not taken on trust."""

@@ -36,7 +36,8 @@ locals {
     query = [
       { action = "s3:PutObject", resources = local.objects, reason = "uploads through the API" },
       { action = "s3:DeleteObject", resources = local.objects, reason = "deletes through the API" },
-      { action = "s3:ListBucket", resources = local.bucket, reason = "asking whether the bucket is there" },
+      { action = "s3:GetObject", resources = local.objects, reason = "why a document is not searchable: the object's state as it is now" },
+      { action = "s3:ListBucket", resources = local.bucket, reason = "without it a missing object is 403 and not 404" },
       { action = "s3:GetBucketNotification", resources = local.bucket, reason = "the doctor: does the bucket report to the queue?" },
       { action = "s3:GetBucketVersioning", resources = local.bucket, reason = "the doctor: does it keep versions?" },
       { action = "s3:GetLifecycleConfiguration", resources = local.bucket, reason = "the doctor: does it delete by itself?" },

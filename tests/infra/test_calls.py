@@ -1,0 +1,88 @@
+"""What the functions call of AWS while they do everything they can, compared with the list that permissions are held against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from functions.ingest.wiring import build
+from tests.support.installation import Installation
+from tests.support.operating import client
+from tests.support.sweeping import silence, sweeping, work_off
+
+RECORDED = json.loads((Path(__file__).parent / "calls.json").read_text())
+
+
+@contextmanager
+def calls() -> Iterator[set[str]]:
+    """service:Operation of every call of clients that are made in here."""
+    made: set[str] = set()
+
+    def note(model: Any, **_: Any) -> None:
+        made.add(f"{model.service_model.service_name}:{model.name}")
+
+    boto3.setup_default_session()
+    boto3._get_default_session().events.register("before-call", note)
+    try:
+        yield made
+    finally:
+        boto3.DEFAULT_SESSION = None
+
+
+def recorded(function: str) -> set[str]:
+    return set(RECORDED[function])
+
+
+def test_ingest_reads_objects_and_asks_for_those_that_are_gone(installation: Installation) -> None:
+    with calls() as made:
+        installation.__dict__["ingest"] = build(installation.ingest_settings(), installation.embedder)
+        installation.put("a.txt", "The ferry leaves at nine.")
+        work_off(installation)
+        installation.delete("a.txt")
+        work_off(installation)
+    assert made == recorded("ingest")
+
+
+def test_query_uploads_deletes_examines_and_moves_letters(installation: Installation) -> None:
+    installation.put("b.txt", "All of ingest's own calls are made before.")
+    work_off(installation)
+    dead = {"QueueUrl": installation.intake.dead_letter_url, "MessageBody": "{}"}
+    installation.aws.client("sqs").send_message(**dead)
+    key = installation.add_key(installation.tenant, ["query", "ingest", "admin"])
+    with calls() as made, client(installation, key) as api:
+        sent = api.post("/v1/documents", files={"file": ("a.md", b"# Pier\n\nIt opens at nine.")})
+        assert sent.status_code == 202, sent.text
+        work_off(installation)
+        document = sent.json()["id"]
+        assert api.get("/readyz").status_code == 200
+        assert api.get("/v1/index/doctor").status_code == 200
+        assert api.get("/v1/index/why", params={"document_id": document}).status_code == 200
+        assert api.post("/v1/index/requeue", json={"document_id": document}).status_code == 202
+        (letter,) = api.get("/v1/index/dead-letters").json()["items"]
+        moved = api.post("/v1/index/dead-letters/redrive", json={"ids": [letter["id"]]})
+        assert moved.status_code == 200, moved.text
+        installation.aws.client("sqs").send_message(**dead)
+        (letter,) = api.get("/v1/index/dead-letters").json()["items"]
+        given_up = {"ids": [letter["id"]], "reason": "made for a test"}
+        assert api.post("/v1/index/dead-letters/discard", json=given_up).status_code == 200
+        assert api.delete(f"/v1/documents/{document}").status_code == 200
+    assert made == recorded("query")
+
+
+def test_reindex_lists_and_tells(installation: Installation) -> None:
+    installation.put("a.txt", "The ferry leaves at nine.")
+    silence(installation)
+    with calls() as made, sweeping(installation) as sweeper:
+        assert sweeper.sweep()["status"] == "done"
+    assert made == recorded("reindex")
+
+
+@pytest.mark.parametrize("function", RECORDED)
+def test_the_list_is_sorted_and_without_repetitions(function: str) -> None:
+    assert RECORDED[function] == sorted(recorded(function))
