@@ -13,6 +13,8 @@ from typing import Any
 import hcl2
 import pytest
 
+from scripts.costing.__main__ import charges
+from scripts.costing.plans import Planned, given, managed, written
 from scripts.deployment.openapi import write_openapi
 from scripts.deployment.stack import ENVIRONMENTS, SOURCE, WRAPPER, Stack, resources
 from scripts.local.process import free_port
@@ -118,6 +120,26 @@ def test_two_environments_in_one_account_do_not_meet(plans: Plans) -> None:
         assert len(names) > 30
         assert not [name for name in names if environment not in name[1]]
     assert not named["dev"] & named["staging"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("database", ["database-neon", "database-aurora"])
+def test_asleep_an_environment_costs_its_storage_and_what_wakes_it(
+    plans: Plans, environment: str, database: str
+) -> None:
+    """All of them promise it. Everything in the plans has a price; nothing is on while nobody asks."""
+    assert given("app", environment)["zero_idle"] is True
+    stored = plans.get((database, environment))
+    found = [
+        *managed(plans["app", environment]),
+        *(managed(stored) if stored else written(database, environment)),
+        *written("cache-upstash", environment),
+    ]
+    bill = charges(Planned(found, connections=100, zero_idle=True), environment)
+    assert [each for each in bill if each.kind == "always on"] == []
+    assert {each.kind for each in bill} >= {"storage", "woken"}
+    assert 0 < sum(each.usd for each in bill if each.kind == "storage") < 1
+    assert sum(each.usd for each in bill if each.kind == "woken") < 1
 
 
 def _blocks(kind: str) -> Iterator[tuple[Path, str, dict[str, Any]]]:
@@ -238,13 +260,16 @@ def test_an_attribute_the_provider_lacks_is_found(tmp_path: Path) -> None:
     stack = _with_stand_ins(Stack.copied("database-neon", tmp_path), "neon").init()
     path = stack.folder / "main.tf"
     right = path.read_text()
-    for known, unknown in (
-        ("org_id ", "organisation "),
-        ("suspend_timeout_seconds", "suspend_after_seconds"),
-        ("database_host_pooler", "pooled_host"),
+    arguments = {"org_id ": "organisation ", "suspend_timeout_seconds": "suspend_after_seconds"}
+    for renamed, problem in (
+        (arguments, "Unsupported argument"),
+        ({"database_host_pooler": "pooled_host"}, "Unsupported attribute"),
     ):
-        assert known in right
-        path.write_text(right.replace(known, unknown))
+        wrong = right
+        for known, unknown in renamed.items():
+            assert known in wrong
+            wrong = wrong.replace(known, unknown)
+        path.write_text(wrong)
         printed = stack.run("validate", "-no-color", accept=(1,))
-        assert re.search(r"Unsupported (attribute|argument)", printed), printed
-        assert unknown.strip() in printed
+        assert problem in printed
+        assert [unknown for unknown in renamed.values() if unknown.strip() not in printed] == []

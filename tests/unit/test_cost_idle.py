@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from scripts.costing import gpu
+from scripts.costing.__main__ import idle_table, promise
 from scripts.costing.gpu import Container
+from scripts.costing.plans import Planned, written
 from scripts.costing.prices import HOURS, free, prices
 from scripts.costing.resources import DAYS, FIXED, RULES, Plans, always_on, charges, runs_a_month
 from scripts.deployment.stack import ENVIRONMENTS, SOURCE
@@ -113,6 +115,32 @@ def test_every_resource_of_ours_has_a_price() -> None:
     used = set(re.findall(r'(?m)^resource "(\w+)"', text))
     assert len(used) > 50
     assert used == free() | set(FIXED) | set(RULES)
+
+
+@pytest.mark.parametrize(("zero_idle", "code"), [(True, 1), (False, 0)])
+def test_a_promise_that_is_broken_fails_and_names_what_breaks_it(
+    zero_idle: bool, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bill = charges(plans(("aws_nat_gateway", {}), ("neon_project", NEON)))
+    assert promise(Planned([], 100, zero_idle), bill) == code
+    assert ("aws_nat_gateway.this is always on" in capsys.readouterr().err) == zero_idle
+
+
+def test_the_table_says_zero_of_what_is_not_there() -> None:
+    text = idle_table(charges(plans(("neon_project", NEON))))
+    assert "    0.1750  storage    neon_project.this: 0.5 GB of index" in text
+    assert "    0.0000  always on" in text
+    assert text.endswith("    0.1750  all together")
+
+
+def test_a_stack_whose_provider_is_not_here_is_read_from_its_source() -> None:
+    (project,) = [each for each in written("database-neon", "prod") if each["type"] == "neon_project"]
+    settings = project["values"]["default_endpoint_settings"][0]
+    assert settings == {
+        "autoscaling_limit_min_cu": 0.25,
+        "autoscaling_limit_max_cu": 8,  # of prod's file
+        "suspend_timeout_seconds": 0,
+    }
 
 
 def test_every_price_says_where_from_and_since_when() -> None:

@@ -71,3 +71,8 @@ mock_resource "aws_vpc" {
 mock_resource "aws_secretsmanager_secret" {
   defaults = { arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:secret" }
 }
+
+# what a mock makes up may begin with a digit, which a target group's name must not
+mock_resource "aws_db_proxy_default_target_group" {
+  defaults = { name = "default" }
+}
