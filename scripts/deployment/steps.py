@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from botocore.exceptions import ClientError
+from psycopg.conninfo import make_conninfo
 
 from scripts import migrate
 from scripts.deployment.smoke import smoke
@@ -151,19 +152,20 @@ class Deployment:
 
 def first_key(target: Target) -> str:
     """The default tenant's first key: the same one each time, because it is made of the pepper."""
-    stored = target.stored("query")
-    if not {"DATABASE_URL", "RAGZERO_KEY_PEPPER"} <= stored.keys():
-        problem = "expected DATABASE_URL and RAGZERO_KEY_PEPPER there, which the database stack makes"
-        raise ConfigurationError(f"/ragzero/{target.name}/query", problem)
-    pepper = stored["RAGZERO_KEY_PEPPER"]
+    pepper = target.required("query", "RAGZERO_KEY_PEPPER")
     key, text = mint(target.name, hmac.digest(pepper.encode(), b"first key", hashlib.sha256), pepper)
-    database = Database(stored["DATABASE_URL"])
+    database = Database(
+        make_conninfo(
+            target.required("migrate", "DATABASE_ADMIN_URL"),
+            user="ragzero_owner",
+            password=target.required("migrate", "RAGZERO_OWNER_PASSWORD"),
+        )
+    )
     try:
         tenants = TenantStore(database)
         tenants.ensure_tenant(target.tenant, "default")
-        tenants.ensure_key(
-            target.tenant, key.id, "first", digest(key.secret, pepper), ["query", "ingest", "admin"]
-        )
+        scopes = ["query", "ingest", "admin"]
+        tenants.ensure_key(target.tenant, key.id, "first", digest(key.secret, pepper), scopes)
     finally:
         database.close()
     return text

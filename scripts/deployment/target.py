@@ -15,6 +15,7 @@ import boto3
 
 from scripts.deployment.openapi import write_openapi
 from scripts.deployment.stack import ENVIRONMENTS, ROOT, SOURCE, Stack, stacks_of
+from shared.core.errors import ConfigurationError
 
 STATE = ROOT / ".local" / "deploy"
 
@@ -88,6 +89,14 @@ class Target:
         pages = self.client("ssm").get_paginator("get_parameters_by_path")
         found = [one for page in pages.paginate(Path=path, WithDecryption=True) for one in page["Parameters"]]
         return {one["Name"].rpartition("/")[2]: one["Value"] for one in found}
+
+    def required(self, reader: str, name: str) -> str:
+        """Raises ConfigurationError when nobody has stored it yet."""
+        try:
+            return self.stored(reader)[name]
+        except KeyError:
+            problem = "is not stored; the database stack makes it, or you do for a database of your own"
+            raise ConfigurationError(f"/ragzero/{self.name}/{reader}/{name}", problem) from None
 
 
 def _emulator() -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.ingest.wiring import build
 from scripts.deployment.__main__ import expired, main
 from scripts.deployment.leftovers import leftovers
 from scripts.deployment.smoke import smoke
@@ -20,7 +21,7 @@ from scripts.deployment.steps import Deployment, Stopped, first_key
 from scripts.deployment.target import Target
 from scripts.local.process import free_port
 from shared.core.errors import BadUpstream, ConfigurationError
-from tests.support.installation import PEPPER, Installation
+from tests.support.installation import PASSWORD, PEPPER, Installation
 from tests.support.moto_server import Moto
 from tests.support.servers import running
 from tests.support.serving_process import ServingProcess
@@ -192,19 +193,25 @@ def test_what_has_outlived_its_time_is_found(moto: Moto) -> None:
 
 
 def test_the_first_key_is_the_same_each_time_and_the_smoke_test_passes_with_it(
-    moto: Moto, installation: Installation, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, moto: Moto, state_folder: Path
 ) -> None:
     """An API of its own, told what Terraform would tell it; a question is answered from a document that then goes."""
     target = Target("smoke", "dev")
     put = moto.client("ssm").put_parameter
-    for name, value in (("DATABASE_URL", installation.url("ragzero_query")), ("RAGZERO_KEY_PEPPER", PEPPER)):
-        put(Name=f"/ragzero/smoke/query/{name}", Value=value, Type="SecureString")
+    admin = installation.databases.postgres.dsn(dbname=installation.database)
+    stored = {
+        "query/RAGZERO_KEY_PEPPER": PEPPER,
+        "migrate/DATABASE_ADMIN_URL": admin,
+        "migrate/RAGZERO_OWNER_PASSWORD": PASSWORD,
+    }
+    for name, value in stored.items():
+        put(Name=f"/ragzero/smoke/{name}", Value=value, Type="SecureString")
     key = first_key(target)
     assert first_key(target) == key
+    ingest = build(installation.ingest_settings(default_tenant=target.tenant), installation.embedder)
+    installation.__dict__["ingest"] = ingest
     variables = installation.environment("ragzero_query") | {"RAGZERO_DEFAULT_TENANT": str(target.tenant)}
     with running(ServingProcess(state_folder / "smoke", variables)) as api:
-        for name, value in installation.aws.variables.items():
-            monkeypatch.setenv(name, value)
         answer = smoke(api.url, key, pause=lambda _: installation.deliver() and None)
         assert "password of the smoke test is" in answer
         with pytest.raises(BadUpstream, match="the document is"):
@@ -212,5 +219,5 @@ def test_the_first_key_is_the_same_each_time_and_the_smoke_test_passes_with_it(
 
 
 def test_a_database_nobody_made_is_named(moto: Moto) -> None:
-    with pytest.raises(ConfigurationError, match="/ragzero/nowhere/query: expected DATABASE_URL"):
+    with pytest.raises(ConfigurationError, match="/ragzero/nowhere/query/RAGZERO_KEY_PEPPER: is not stored"):
         first_key(Target("nowhere", "dev"))
