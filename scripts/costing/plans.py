@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
+
 from scripts.deployment.openapi import write_openapi
 from scripts.deployment.stack import SOURCE, Stack, TerraformFailed, resources, stacks_of
-from scripts.local.aws import LocalAws
+from scripts.local.aws import ACCESS_KEY, LocalAws
 from scripts.local.process import free_port
 from scripts.packaging.build import BUILDS
 
@@ -35,11 +37,20 @@ def planned(environment: str) -> Planned:
     said = given(stacks[0], environment)
     contract = {"connections": said["connection_budget"], "always_on": [], "network": None}
     with tempfile.TemporaryDirectory(prefix="ragzero-cost-") as folder, _aws(Path(folder)) as aws:
-        aws.client("ssm").put_parameter(
-            Name=f"/ragzero/{environment}/database", Type="String", Value=json.dumps(contract)
-        )
+        _store(aws, said["region"], f"/ragzero/{environment}/database", json.dumps(contract))
         found = [each for name in stacks for each in _planned(name, environment, aws)]
     return Planned(found, said["connection_budget"], said["zero_idle"])
+
+
+def _store(aws: LocalAws, region: str, name: str, value: str) -> None:
+    ssm = boto3.client(
+        "ssm",
+        endpoint_url=aws.url,
+        region_name=region,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=ACCESS_KEY,
+    )
+    ssm.put_parameter(Name=name, Type="String", Value=value)
 
 
 def given(name: str, environment: str) -> dict[str, Any]:
@@ -50,7 +61,7 @@ def given(name: str, environment: str) -> dict[str, Any]:
     for file in (f"{environment}.tfvars", f"{environment}.{name}.tfvars"):
         path = SOURCE / "environments" / file
         variables |= _loaded(path) if path.exists() else {}
-    return variables
+    return {key: _resolved(value, {}) for key, value in variables.items() if not key.startswith("__")}
 
 
 def managed(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -126,5 +137,7 @@ def _resolved(body: Any, variables: Mapping[str, Any]) -> Any:
         return {key: _resolved(value, variables) for key, value in body.items() if not key.startswith("__")}
     if isinstance(body, list):
         return [_resolved(each, variables) for each in body]
+    if isinstance(body, str) and body.startswith('"'):
+        return json.loads(body)  # as it is written, with its quotes
     name = str(body).removeprefix("${var.").removesuffix("}")
     return variables[name] if body == f"${{var.{name}}}" and name in variables else body

@@ -26,7 +26,8 @@ class TerraformFailed(RagzeroError):
     """Terraform refused, or what it asked did."""
 
     def __init__(self, stack: str, command: str, printed: str) -> None:
-        super().__init__(f"terraform {command} of {stack}:\n{printed[-6000:]}")
+        problems = printed[max(printed.find("Error:"), 0) :]  # without the plan that came before
+        super().__init__(f"terraform {command} of {stack}:\n{problems[-6000:]}")
         self.stack, self.command, self.printed = stack, command, printed
 
 
