@@ -65,12 +65,16 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """deadline: on time.monotonic's clock. extractive: quotes are wanted, no model."""
+    """deadline: on time.monotonic's clock. extractive: quotes are wanted, no model.
+
+    max_tokens: fewer than the settings allow an answer.
+    """
 
     question: Question
     on_cold: OnCold
     deadline: float
     extractive: bool = False
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Done:
     mode: Mode
     spent: Spent
     tally: Tally = field(default_factory=Tally)
+    truncated: bool = False
 
 
 Event = Status | Sources | Text | Done
@@ -180,7 +185,8 @@ class AnswerService:
         checked = CitationFilter(prompt.passages)
         patient = mode == "fallback" or ask.on_cold == "wait"
         usage, finish, usual = None, None, None
-        stream = model.stream(prompt.messages, max_tokens=self._models.budget.answer, deadline=ask.deadline)
+        most = min(ask.max_tokens or self._models.budget.answer, self._models.budget.answer)
+        stream = model.stream(prompt.messages, max_tokens=most, deadline=ask.deadline)
         yield Status("generating")
         with found.timings.stage("generate"):
             async with aclosing(stream) as events:
@@ -215,7 +221,9 @@ class AnswerService:
         if finish is not None and finish.waited_s > 1:
             await self._wakeups.woke(model.model, finish.waited_s)
         answer = (checked.text + note).strip()
-        yield Done(answer, supported, checked.citations, mode, _spent(usage, finish), checked.tally)
+        truncated = finish is not None and finish.reason == "length"
+        spent = spent_on(usage, finish)
+        yield Done(answer, supported, checked.citations, mode, spent, checked.tally, truncated)
 
     def _prompt(self, found: Found, question: Question) -> Prompt:
         models = self._models
@@ -258,7 +266,8 @@ def _left(usual: float | None, waited_s: float) -> float | None:
     return None if usual is None else round(max(0.0, usual - waited_s), 1)
 
 
-def _spent(usage: Usage | None, finish: Finish | None) -> Spent:
+def spent_on(usage: Usage | None, finish: Finish | None) -> Spent:
+    """What one call of a model took."""
     return Spent(
         prompt_tokens=usage.prompt_tokens if usage else None,
         completion_tokens=usage.completion_tokens if usage else None,

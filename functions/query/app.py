@@ -17,6 +17,7 @@ from functions.query.fastlane import FastLane
 from functions.query.idempotency import Idempotent
 from functions.query.monitoring import set_gauges
 from functions.query.observing import Observing
+from functions.query.openai_errors import OpenAiErrors
 from functions.query.routes import (
     admin,
     caller,
@@ -24,6 +25,7 @@ from functions.query.routes import (
     documents,
     health,
     index,
+    openai,
     operations,
     page,
     passages,
@@ -56,6 +58,7 @@ class Api(problems.ProblemApp):
         entry: ASGIApp = Observing(
             FastLane(once, self.state), load, settings.request_seconds, before_leaving=leaving
         )
+        entry = OpenAiErrors(entry)
         if settings.cors_origins:
             entry = _for_browsers(entry, settings.cors_origins)
         self._entry = entry
@@ -153,6 +156,7 @@ def create_app(
         collections.router,
         admin.router,
         index.router,
+        openai.router,
         usage.router,
     ):
         app.include_router(router, dependencies=made)

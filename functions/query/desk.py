@@ -84,6 +84,7 @@ class Request:
     labels: list[str] | None = None
     read: bool = True
     keep: bool = True
+    max_tokens: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         question = self.question
@@ -94,6 +95,7 @@ class Request:
             "filter": question.filter,
             "acl": None if question.acl is None else list(question.acl),
             "on_cold": self.on_cold,
+            "max_tokens": self.max_tokens,
         }
 
 
@@ -326,7 +328,7 @@ class _Maker:
     async def _events(self, admission: Admission | None, instead: str | None) -> bool:
         cached, request = False, self.request
         extractive = request.extractive or instead is not None
-        ask = Ask(request.question, request.on_cold, self.deadline, extractive)
+        ask = Ask(request.question, request.on_cold, self.deadline, extractive, request.max_tokens)
         async with aclosing(self.desk._answers.events(self.tenant, ask)) as events:
             async for event in events:
                 if isinstance(event, Sources):
@@ -414,7 +416,13 @@ def _request(stored: Mapping[str, Any]) -> Request:
         stored["filter"],
         None if acl is None else tuple(acl),
     )
-    return Request(question, stored["on_cold"], int(_RESUME_S * 1000), extractive=False)
+    return Request(
+        question,
+        stored["on_cold"],
+        int(_RESUME_S * 1000),
+        extractive=False,
+        max_tokens=stored.get("max_tokens"),
+    )
 
 
 __all__ = ["AnswerDesk", "Done", "Request", "Running", "Sources", "Status", "Text"]

@@ -81,6 +81,15 @@ def described(error: Exception) -> dict[str, Any] | None:
     return None
 
 
+def told(error: Exception) -> dict[str, Any]:
+    """The problem document for the end of a stream; what the caller must not see is logged."""
+    known = described(error)
+    if known is None:
+        _log.error("stream_failed", error=type(error).__name__, exc_info=error)
+        return document(500, "internal-error", "Something went wrong on our side.")
+    return known
+
+
 def of(error: errors.RagzeroError) -> Response:
     """The response that says what is the matter."""
     known = described(error)

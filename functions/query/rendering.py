@@ -24,6 +24,7 @@ def answer(id: UUID, found: Found, done: Done) -> dict[str, Any]:
         mode=done.mode,
         usage=usage(done),
         dropped_citations=done.tally.dropped_citations,
+        truncated=done.truncated,
     ).model_dump(mode="json")
 
 

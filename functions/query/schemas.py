@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.core.conversation import MAX_QUESTION
 from shared.core.errors import InvalidInput
 from shared.core.labels import MAX_LABELS, labels
 from shared.core.models import Status
 
-MAX_QUESTION = 4_000
 MAX_TOP_K = 50
 
 
@@ -125,6 +125,7 @@ class QueryAnswer(BaseModel):
     mode: Literal["extractive", "model", "fallback"] = Field(description="Who wrote the answer.")
     usage: Usage
     dropped_citations: int = Field(0, description="Markers that did not hold and were taken out.")
+    truncated: bool = Field(False, description="The model was cut off by the most tokens an answer may have.")
     cached: Literal["exact", "semantic", "no"] = Field(
         "no",
         description="Whether it was made before: for this very question, or for one that means the same.",

@@ -76,17 +76,22 @@ class Spending:
             )
         return BUDGET_SPENT if spent >= budget else None
 
-    async def record(self, tenant: UUID, spent: Spent, admission: Admission | None) -> None:
-        """What a question took that was not answered from the cache. An answer is not lost because this is."""
+    async def record(
+        self, tenant: UUID, spent: Spent, admission: Admission | None, *, question: bool = True
+    ) -> None:
+        """What a question took that was not answered from the cache; an answer is not lost because this is.
+
+        question: False for what a model did before the question itself.
+        """
         budgeted = admission is not None and admission.limits.budget_usd is not None
         if spent.completion_tokens is None and not spent.gpu_seconds and not budgeted and self._counters:
             return
         used = Usage(
-            questions=0 if self._counters else 1,  # Redis counts them on the way in
+            questions=0 if self._counters or not question else 1,  # Redis counts them on the way in
             prompt_tokens=spent.prompt_tokens or 0,
             completion_tokens=spent.completion_tokens or 0,
             gpu_seconds=spent.gpu_seconds,
-            cost_usd=(spent.cost_usd or 0.0) + self._price,
+            cost_usd=(spent.cost_usd or 0.0) + (self._price if question else 0.0),
         )
         try:
             total = await self._bills.record(tenant, used)

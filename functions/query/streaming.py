@@ -10,18 +10,52 @@ from typing import Any
 from uuid import UUID
 
 from anyio import CancelScope
+from fastapi.responses import StreamingResponse
 
 from functions.query import problems, rendering
 from functions.query.answering import Done, Sources, Status, Text
 from functions.query.flights import Event
 from functions.query.kept import Kept
 from functions.query.service import Found
-from shared.telemetry import get_logger
 
-_log = get_logger(__name__)
 _HEARTBEAT_S = 9.0  # a second early: ten are promised
 _SHOWN_FIRST = ("id", "sources", "retrieval")
 _SENT_BEFORE = ("sources", "retrieval", "citations")
+
+
+def event_stream(lines: AsyncGenerator[str, None]) -> StreamingResponse:
+    """lines as an answer, closed when the reader goes away."""
+
+    async def sent() -> AsyncGenerator[str, None]:
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
+
+    return StreamingResponse(sent(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def begun(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event | None, None]:
+    """events with heartbeats, once there is something to say; raises what went wrong before that."""
+    beating, first = _with_heartbeat(events), list[Event | None]()
+    try:
+        async for event in beating:
+            first.append(event)
+            if not isinstance(event, Status):
+                break
+    except BaseException:
+        await beating.aclose()
+        raise
+    return _continued(first, beating)
+
+
+async def _continued(
+    first: list[Event | None], rest: AsyncGenerator[Event | None, None]
+) -> AsyncGenerator[Event | None, None]:
+    async with aclosing(rest):
+        for event in first:
+            yield event
+        async for event in rest:
+            yield event
 
 
 async def server_sent(id: UUID, events: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:
@@ -35,7 +69,7 @@ async def server_sent(id: UUID, events: AsyncGenerator[Event, None]) -> AsyncGen
                 for line in _lines(id, event, found):
                     yield line
     except Exception as error:
-        yield _line("error", _described(error) | {"answer_url": f"/v1/answers/{id}"})
+        yield _line("error", problems.told(error) | {"answer_url": f"/v1/answers/{id}"})
 
 
 async def _with_heartbeat(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event | None, None]:
@@ -99,14 +133,6 @@ def _ending(answer: dict[str, Any], *, at_once: bool) -> list[str]:
         *lines,
         _line("done", {name: value for name, value in answer.items() if name not in _SENT_BEFORE}),
     ]
-
-
-def _described(error: Exception) -> dict[str, Any]:
-    known = problems.described(error)
-    if known is None:
-        _log.error("stream_failed", error=type(error).__name__, exc_info=error)
-        return problems.document(500, "internal-error", "Something went wrong on our side.")
-    return known
 
 
 def _line(name: str, data: dict[str, Any]) -> str:

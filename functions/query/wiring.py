@@ -9,9 +9,12 @@ from functions.query import rendering
 from functions.query.administration import AdministrationService
 from functions.query.answer_cache import AnswerCache
 from functions.query.answering import ANSWER_VERSION, AnswerService, Models
+from functions.query.asking import Asking
 from functions.query.collections import CollectionService
+from functions.query.condensing import Condenser
 from functions.query.desk import AnswerDesk, Caches
 from functions.query.documents import DocumentService
+from functions.query.embedding import EmbeddingService
 from functions.query.fastlane import Bodies
 from functions.query.gate import Gate
 from functions.query.index_wiring import IndexTools, index_tools
@@ -68,11 +71,13 @@ class Graph:
     idempotency: IdempotencyStore
     questions: QueryService
     desk: AnswerDesk
+    asking: Asking
     documents: DocumentService
     passages: PassageService
     collections: CollectionService
     administration: AdministrationService
     index: IndexTools
+    embedding: EmbeddingService
     bucket: str
     pepper: str
     watched: Mapping[str, Watched]
@@ -155,11 +160,13 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         IdempotencyStore(database),
         questions,
         desk,
+        Asking(gate, exact, desk, Condenser(models.main, spending)),
         documents,
         PassageService(Passages(database)),
         collections,
         administration,
         index_tools(settings, database, bucket, space, cache, encoder=encoder is not None),
+        EmbeddingService(space.name, encoder, encoder.manifest.max_tokens if encoder else 0),
         settings.bucket,
         pepper,
         watched,

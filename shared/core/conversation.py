@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+MAX_QUESTION = 4_000
+"""Characters."""
 MAX_EARLIER = 8
 """Earlier questions that are looked at, the newest ones."""
 _MOST_CARRIED = 12
@@ -66,8 +68,8 @@ def stands_alone(question: str) -> bool:
     return not _points_back(question)
 
 
-def condensed(conversation: Conversation, most: int) -> str:
-    """The question, followed by the words of earlier ones that it leans on; at most so many characters."""
+def condensed(conversation: Conversation) -> str:
+    """The question, followed by the words of earlier ones that it leans on, unless that makes it too long."""
     if conversation.stands_alone:
         return conversation.question
     said = {word.lower() for word in _WORD.findall(conversation.question)}
@@ -75,7 +77,7 @@ def condensed(conversation: Conversation, most: int) -> str:
     if not carried:
         return conversation.question
     whole = f"{conversation.question} ({' '.join(carried)})"
-    return whole if len(whole) <= most else conversation.question
+    return whole if len(whole) <= MAX_QUESTION else conversation.question
 
 
 def _points_back(question: str) -> bool:
