@@ -230,6 +230,10 @@ class QuerySettings(_Bucket, _Index, _Cache):
     fallback_url: str | None = Field(None, validation_alias="RAGZERO_FALLBACK_URL")
     fallback_api_key: SecretStr | None = Field(None, validation_alias="RAGZERO_FALLBACK_API_KEY")
     fallback_model: str | None = Field(None, validation_alias="RAGZERO_FALLBACK_MODEL")
+    rerank_url: str | None = Field(None, validation_alias="RAGZERO_RERANK_URL", pattern="^https?://")
+    """Where a cross-encoder answers to /rerank; the mode thorough uses it."""
+    rerank_api_key: SecretStr | None = Field(None, validation_alias="RAGZERO_RERANK_API_KEY")
+    rerank_model: str | None = Field(None, validation_alias="RAGZERO_RERANK_MODEL")
     cache_seconds: int = Field(86_400, ge=1, le=30 * 86_400, validation_alias="RAGZERO_CACHE_SECONDS")
     """How long an answer may be given again while no document of its tenant changes."""
     semantic_similarity: float | None = Field(
@@ -265,7 +269,7 @@ class QuerySettings(_Bucket, _Index, _Cache):
 
     @model_validator(mode="after")
     def _urls_need_models(self) -> Self:
-        for prefix in ("generator", "fallback"):
+        for prefix in ("generator", "fallback", "rerank"):
             if getattr(self, f"{prefix}_url") and not getattr(self, f"{prefix}_model"):
                 variable = f"RAGZERO_{prefix.upper()}"
                 raise ConfigurationError(f"{variable}_MODEL", f"is missing; {variable}_URL needs it")

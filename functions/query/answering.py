@@ -27,7 +27,7 @@ from shared.telemetry import get_logger
 _log = get_logger(__name__)
 OnCold = Literal["wait", "extractive", "fallback"]
 Mode = Literal["extractive", "model", "fallback"]
-ANSWER_VERSION = "1"
+ANSWER_VERSION = "2"
 """Rises with every change of the prompt or of how quotes are chosen, so that caches forget what was made before."""
 UNSUPPORTED = "No passage in the documents supports this."
 # A model that has said nothing for this long is taken to be asleep, where the caller does not want to wait for it.

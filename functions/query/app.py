@@ -20,9 +20,12 @@ from functions.query.observing import Observing
 from functions.query.openai_errors import OpenAiErrors
 from functions.query.routes import (
     admin,
+    batch,
     caller,
     collections,
     documents,
+    explain,
+    feedback,
     health,
     index,
     openai,
@@ -152,6 +155,9 @@ def create_app(
         questions.router,
         documents.router(settings.max_upload_bytes),
         passages.router,
+        explain.router,
+        batch.router,
+        feedback.router,
         caller.router,
         collections.router,
         admin.router,

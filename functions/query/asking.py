@@ -21,6 +21,7 @@ from functions.query.service import Question
 from shared.core.conversation import Conversation, condensed
 from shared.core.credentials import Principal
 from shared.core.recipes import Order
+from shared.core.retrieval import Mode
 from shared.core.visits import Stream
 from shared.telemetry import metrics
 
@@ -46,9 +47,19 @@ class Wish:
     generate: bool = True
     cache: Literal["read", "bypass", "refresh"] = "read"
     max_tokens: int | None = None
+    mode: Mode = "balanced"
+    per_document: int | None = None
 
     def of(self, who: Principal) -> Question:
-        return Question(self.question, self.collection, self.top_k, self.filter, who.narrowed(self.acl))
+        return Question(
+            self.question,
+            self.collection,
+            self.top_k,
+            self.filter,
+            who.narrowed(self.acl),
+            self.mode,
+            self.per_document,
+        )
 
 
 class Asking:
@@ -61,7 +72,7 @@ class Asking:
     def order(self, wish: Wish) -> Order:
         """What names the answer in the caches."""
         written = wish.generate and self._desk.has_model
-        options = (wish.max_tokens,) if written and wish.max_tokens is not None else ()
+        options = (wish.mode, wish.per_document, wish.max_tokens if written else None)
         return Order(wish.question, wish.collection, wish.top_k, wish.filter, written, options)
 
     async def question(self, key: str, conversation: Conversation, *, written: bool) -> str:

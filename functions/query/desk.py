@@ -96,6 +96,8 @@ class Request:
             "acl": None if question.acl is None else list(question.acl),
             "on_cold": self.on_cold,
             "max_tokens": self.max_tokens,
+            "mode": question.mode,
+            "per_document": question.per_document,
         }
 
 
@@ -415,6 +417,8 @@ def _request(stored: Mapping[str, Any]) -> Request:
         stored["top_k"],
         stored["filter"],
         None if acl is None else tuple(acl),
+        stored.get("mode", "balanced"),
+        stored.get("per_document"),
     )
     return Request(
         question,

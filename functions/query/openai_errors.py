@@ -45,7 +45,7 @@ class OpenAiErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _is_theirs(scope["path"]):
+        if scope["type"] == "http" and is_openai(scope["path"]):
             await self._app(scope, receive, _Translated(send))
         else:
             await self._app(scope, receive, send)
@@ -79,7 +79,7 @@ class _Translated:
         await self._send({"type": "http.response.body", "body": body})
 
 
-def _is_theirs(path: str) -> bool:
+def is_openai(path: str) -> bool:
     return path.startswith(PATHS)
 
 

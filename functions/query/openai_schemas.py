@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from functions.query.schemas import MAX_TOP_K, Acl, Cited, Result, StrictRequest
+from shared.core.retrieval import Mode
 
 MAX_MESSAGES = 1_000
 MAX_TEXTS = 256
@@ -59,7 +60,7 @@ NoTools = Annotated[list[Any] | None, AfterValidator(_no_tools), Field(descripti
 
 
 class Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class Message(Lenient):
@@ -79,6 +80,8 @@ class ChatOptions(StrictRequest):
     acl: Acl | None = None
     on_cold: Literal["wait", "extractive", "fallback"] = "wait"
     generate: bool = True
+    mode: Mode = "balanced"
+    per_document: int | None = Field(None, ge=1, le=MAX_TOP_K)
     cache: Literal["read", "bypass", "refresh"] = "read"
 
 

@@ -12,6 +12,7 @@ from shared.core.conversation import MAX_QUESTION
 from shared.core.errors import InvalidInput
 from shared.core.labels import MAX_LABELS, labels
 from shared.core.models import Status
+from shared.core.retrieval import Mode
 
 MAX_TOP_K = 50
 
@@ -35,19 +36,39 @@ def _labels(given: list[str]) -> list[str]:
         raise ValueError(str(error)) from error
 
 
+QuestionText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_QUESTION,
+        json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
+    ),
+    AfterValidator(_question),
+]
 ChunkTokens = Annotated[int, Field(ge=32, le=512)]
 OverlapTokens = Annotated[int, Field(ge=0, le=128)]
 Acl = Annotated[list[str], Field(max_length=MAX_LABELS), AfterValidator(_labels)]
 
 
 class SearchRequest(StrictRequest):
-    question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION), AfterValidator(_question)]
+    question: QuestionText
     collection: str = "default"
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
     filter: dict[str, Any] | None = None
     acl: Acl | None = Field(
         None,
         description="Sees documents with these labels only, as far as the key does, and those without any.",
+    )
+    mode: Mode = Field(
+        "balanced",
+        description="fast: by meaning alone; balanced: by meaning and words; thorough: more candidates, re-ranked where a "
+        "re-ranker is set up, the best passages with the text around them, and no document with most of the places.",
+    )
+    per_document: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP_K,
+        description="At most so many passages of one document, while others have any.",
     )
 
 

@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from shared.core import filters
+from shared.core.errors import ConfigurationError, Unavailable
 from shared.core.keys import collection_name
 from shared.core.labels import Labels
-from shared.core.models import Retrieved
+from shared.core.models import Passage, Retrieved
 from shared.core.ports import Embedder
-from shared.telemetry import Timings
+from shared.core.retrieval import (
+    Fate,
+    Mode,
+    Neighbour,
+    Plan,
+    Standing,
+    by_chunk,
+    deeper,
+    enough,
+    fates,
+    planned,
+    ranked_anew,
+    widened,
+)
+from shared.telemetry import Timings, get_logger
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_log = get_logger(__name__)
 _MOST_VECTORS = 1_000
+NOT_RERANKED = "the re-ranker could not be used: the passages are in the order they were found"
 KEYWORDS_ONLY = "the encoder does not match the index: keywords alone were searched"
 
 
@@ -34,18 +52,46 @@ class Searcher(Protocol):
         limit: int,
         filter: filters.Filter | None = None,
         acl: Labels = (),
+        candidates: int | None = None,
+        keywords: bool = True,
     ) -> Retrieved: ...
+    async def neighbours(self, tenant: UUID, acl: Labels, ids: Sequence[int]) -> list[Neighbour]: ...
+    async def standing(
+        self,
+        tenant: UUID,
+        collection: str,
+        question: str,
+        vector: NDArray[np.float32] | None,
+        document: UUID,
+        *,
+        filter: filters.Filter | None = None,
+        acl: Labels = (),
+        keywords: bool = True,
+    ) -> Standing: ...
+
+
+class Reranker(Protocol):
+    """A cross-encoder."""
+
+    @property
+    def model(self) -> str: ...
+    async def scores(self, question: str, texts: Sequence[str]) -> list[float]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """acl: what the caller may see; documents without labels alone unless it is given."""
+    """acl: what the caller may see; documents without labels alone unless it is given.
+
+    per_document: at most so many passages of one document, while others have any; None: as the mode says.
+    """
 
     text: str
     collection: str
     top_k: int
     filter: dict[str, Any] | None
     acl: Labels = ()
+    mode: Mode = "balanced"
+    per_document: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +102,107 @@ class Found:
     warnings: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """found: all passages as they are ranked in the end, and fates what becomes of each; fetched: as retrieval ranked
+    them."""
+
+    found: Found
+    fetched: list[Passage]
+    plan: Plan
+    fates: list[Fate]
+
+    @property
+    def chosen(self) -> list[Passage]:
+        ranked = zip(self.found.retrieved.passages, self.fates, strict=True)
+        return [passage for passage, fate in ranked if fate == "chosen"]
+
+
 class QueryService:
     """embedder is None when the model at hand is not the one of the index: then keywords alone are searched."""
 
-    def __init__(self, searcher: Searcher, embedder: Embedder | None) -> None:
+    def __init__(
+        self, searcher: Searcher, embedder: Embedder | None, reranker: Reranker | None = None
+    ) -> None:
         self._searcher = searcher
         self._embedder = embedder
+        self._reranker = reranker
         self._vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     async def search(self, tenant: UUID, question: Question) -> Found:
+        trace = await self.traced(tenant, question)
+        passages = trace.chosen
+        if trace.plan.widened:
+            passages = await self._widened(tenant, question.acl, passages, trace.plan.widened)
+        return replace(trace.found, retrieved=replace(trace.found.retrieved, passages=passages))
+
+    async def traced(self, tenant: UUID, question: Question) -> Trace:
+        """Everything that was looked at, and what became of it."""
         timings = Timings()
-        filter = filters.parse(question.filter) if question.filter is not None else None
-        collection = collection_name(question.collection)
         with timings.stage("embed"):
             vector = await self.vector(question.text)
+        plan = planned(question.mode, question.top_k, question.per_document)
         with timings.stage("retrieve"):
-            retrieved = await self._searcher.search(
+            retrieved = await self._retrieved(tenant, question, vector, plan)
+        found = Found(retrieved, timings, vector is not None, [] if vector is not None else [KEYWORDS_ONLY])
+        if plan.reranked and self._reranker is not None and retrieved.passages:
+            with timings.stage("rerank"):
+                found = await self._reranked(self._reranker, question.text, found)
+        kept = fates(found.retrieved.passages, question.top_k, plan.per_document)
+        return Trace(found, retrieved.passages, plan, kept)
+
+    async def _retrieved(
+        self, tenant: UUID, question: Question, vector: NDArray[np.float32] | None, plan: Plan
+    ) -> Retrieved:
+        """More than are wanted, to choose from; and more still where too many are copies, or one document's."""
+        filter = filters.parse(question.filter) if question.filter is not None else None
+        collection = collection_name(question.collection)
+        while True:
+            found = await self._searcher.search(
                 tenant,
                 collection,
                 question.text,
                 vector,
-                limit=question.top_k,
+                limit=plan.fetched,
                 filter=filter,
                 acl=question.acl,
+                candidates=plan.candidates,
+                keywords=plan.keywords or vector is None,
             )
-        with_vectors = vector is not None
-        return Found(retrieved, timings, with_vectors, [] if with_vectors else [KEYWORDS_ONLY])
+            full = enough(found.passages, question.top_k, plan.per_document)
+            more = None if full else deeper(plan, len(found.passages))
+            if more is None:
+                return found
+            plan = more
+
+    async def _reranked(self, reranker: Reranker, question: str, found: Found) -> Found:
+        """As the cross-encoder ranks them; where it fails, as they were found, and the answer says so."""
+        passages = found.retrieved.passages
+        try:
+            scores = await reranker.scores(question, [passage.text for passage in passages])
+        except (Unavailable, ConfigurationError) as error:
+            _log.warning("not_reranked", reason=str(error))
+            return replace(found, warnings=[*found.warnings, NOT_RERANKED])
+        return replace(found, retrieved=replace(found.retrieved, passages=ranked_anew(passages, scores)))
+
+    async def standing(self, tenant: UUID, question: Question, document: UUID) -> Standing:
+        """Where a document stands among all that the question could find."""
+        vector = await self.vector(question.text)
+        return await self._searcher.standing(
+            tenant,
+            collection_name(question.collection),
+            question.text,
+            vector,
+            document,
+            filter=filters.parse(question.filter) if question.filter is not None else None,
+            acl=question.acl,
+            keywords=vector is None or planned(question.mode, question.top_k).keywords,
+        )
+
+    async def _widened(self, tenant: UUID, acl: Labels, passages: list[Passage], first: int) -> list[Passage]:
+        ids = [passage.chunk_id for passage in passages[:first]]
+        beside = by_chunk(await self._searcher.neighbours(tenant, acl, ids), passages)
+        return [widened(passage, beside.get(passage.chunk_id, ())) for passage in passages]
 
     @property
     def dimension(self) -> int:

@@ -15,6 +15,7 @@ from functions.query.condensing import Condenser
 from functions.query.desk import AnswerDesk, Caches
 from functions.query.documents import DocumentService
 from functions.query.embedding import EmbeddingService
+from functions.query.explaining import ExplainService
 from functions.query.fastlane import Bodies
 from functions.query.gate import Gate
 from functions.query.index_wiring import IndexTools, index_tools
@@ -38,6 +39,7 @@ from shared.adapters.postgres.coherence import EpochStore
 from shared.adapters.postgres.collections import CollectionStore
 from shared.adapters.postgres.connection import AsyncDatabase, Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.feedback import FeedbackStore
 from shared.adapters.postgres.idempotency import IdempotencyStore
 from shared.adapters.postgres.keys import KeyStore
 from shared.adapters.postgres.passages import Passages
@@ -45,6 +47,7 @@ from shared.adapters.postgres.search import Searcher, SearchOptions
 from shared.adapters.postgres.semantic import SemanticStore
 from shared.adapters.postgres.tenants import TenantStore
 from shared.adapters.postgres.usage import UsageStore
+from shared.adapters.reranker import Reranker
 from shared.adapters.s3 import Bucket
 from shared.core.completion import Prices
 from shared.core.credentials import Limits
@@ -78,6 +81,8 @@ class Graph:
     administration: AdministrationService
     index: IndexTools
     embedding: EmbeddingService
+    explaining: ExplainService
+    feedback: FeedbackStore
     bucket: str
     pepper: str
     watched: Mapping[str, Watched]
@@ -100,7 +105,8 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     searcher = Searcher(database, space, SearchOptions(exact_below=settings.exact_below))
     encoder = _embedder(settings, space, embedder)
-    questions = QueryService(searcher, encoder)
+    reranker = _reranker(settings)
+    questions = QueryService(searcher, encoder, reranker)
     answers = AnswerStore(database)
     pepper = settings.pepper.get_secret_value()
     cache = cache_client.connect(settings)
@@ -114,7 +120,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         grace_s=settings.spend_grace_seconds,
         price=settings.price_question,
     )
-    exact = AnswerCache(_recipe(space, models), visits, settings.cache_seconds)
+    exact = AnswerCache(_recipe(space, models, reranker), visits, settings.cache_seconds)
     semantic = SemanticCache(SemanticStore(database, settings.cache_seconds), _similarity(settings, space))
     desk = AnswerDesk(
         AnswerService(questions, models, answers),
@@ -131,6 +137,8 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     watched: dict[str, Watched] = dict(zip(("generator", "fallback"), generators, strict=False))
     if cache is not None:
         watched["redis"] = cache
+    if reranker is not None:
+        watched["reranker"] = reranker
 
     async def close() -> None:
         await desk.close()
@@ -139,6 +147,8 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
             await cache.close()
         for generator in generators:
             await generator.aclose()
+        if reranker is not None:
+            await reranker.aclose()
         await database.close()
         store.close()
 
@@ -167,6 +177,8 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         administration,
         index_tools(settings, database, bucket, space, cache, encoder=encoder is not None),
         EmbeddingService(space.name, encoder, encoder.manifest.max_tokens if encoder else 0),
+        ExplainService(questions, documents),
+        FeedbackStore(database),
         settings.bucket,
         pepper,
         watched,
@@ -194,11 +206,11 @@ def _default_limits(settings: QuerySettings) -> Limits:
     )
 
 
-def _recipe(space: Space, models: Models) -> Recipe:
+def _recipe(space: Space, models: Models, reranker: Reranker | None) -> Recipe:
     """Whatever changes answers has to be in here."""
     model = models.main.model if models.main else ""
-    budget = models.budget
-    return Recipe((ANSWER_VERSION, model, budget.context, budget.answer), space.fingerprint)
+    budget, cross = models.budget, reranker.model if reranker else ""
+    return Recipe((ANSWER_VERSION, model, budget.context, budget.answer, cross), space.fingerprint)
 
 
 def _similarity(settings: QuerySettings, space: Space) -> float | None:
@@ -239,6 +251,13 @@ def _generator(settings: QuerySettings, prefix: str, headers: Mapping[str, str])
         prices=Prices(settings.price_prompt, settings.price_completion, settings.price_gpu_second),
         setting=f"RAGZERO_{prefix.upper()}",
     )
+
+
+def _reranker(settings: QuerySettings) -> Reranker | None:
+    if settings.rerank_url is None or settings.rerank_model is None:
+        return None
+    key = settings.rerank_api_key
+    return Reranker(settings.rerank_url, key.get_secret_value() if key else None, settings.rerank_model)
 
 
 def _proxy_token(settings: QuerySettings) -> dict[str, str]:

@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 
 from scripts.benchmarks.throwaway import client, percentile, report, stack, wait_until_searchable
 from scripts.local.stack import BUCKET, Stack
+from shared.core.retrieval import Mode
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ def read(path: Path) -> tuple[dict[str, str], list[Asked]]:
     return paragraphs, questions
 
 
-def measure(stack: Stack, paragraphs: dict[str, str], questions: list[Asked]) -> dict[str, Any]:
+def measure(stack: Stack, paragraphs: dict[str, str], questions: list[Asked], mode: str) -> dict[str, Any]:
     s3 = stack.aws.client("s3")
     for key, text in paragraphs.items():
         s3.put_object(Bucket=BUCKET, Key=key, Body=text.encode())
     with client(stack) as api:
         wait_until_searchable(api, len(paragraphs), 300)
-        answered = [(asked, answer) for asked in questions for answer in _answers(api, asked)]
+        answered = [(asked, answer) for asked in questions for answer in _answers(api, asked, mode)]
     ranks = [_rank(answer, asked.key) for asked, answer in answered]
     total = len(answered)
     return {
@@ -59,8 +60,9 @@ def measure(stack: Stack, paragraphs: dict[str, str], questions: list[Asked]) ->
     }
 
 
-def _answers(api: httpx.Client, asked: Asked) -> Iterator[dict[str, Any]]:
-    yield api.post("/v1/query", json={"question": asked.question, "top_k": 10}).raise_for_status().json()
+def _answers(api: httpx.Client, asked: Asked, mode: str) -> Iterator[dict[str, Any]]:
+    ask = {"question": asked.question, "top_k": 10, "mode": mode}
+    yield api.post("/v1/query", json=ask).raise_for_status().json()
 
 
 def _rank(answer: dict[str, Any], key: str) -> int:
@@ -78,9 +80,11 @@ def _contains(answer: dict[str, Any], asked: Asked) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    paragraphs, questions = read(parser.parse_args().file)
+    parser.add_argument("--mode", default="balanced", choices=get_args(Mode))
+    given = parser.parse_args()
+    paragraphs, questions = read(given.file)
     with stack() as running:
-        report(**measure(running, paragraphs, questions))
+        report(**measure(running, paragraphs, questions, given.mode))
 
 
 if __name__ == "__main__":

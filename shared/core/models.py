@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 
@@ -280,6 +280,23 @@ class Similar:
     epoch: int
     similarity: float
     age_s: int
+
+
+Rating = Literal["good", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What somebody thought of an answer, and what they expected."""
+
+    id: int
+    answer_id: UUID
+    key_id: str
+    question: str
+    rating: Rating
+    comment: str | None
+    expected: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,9 @@ class FakeGpu:
     context: int = 4096
     """Prompts of more words than this are refused as vLLM refuses them."""
 
+    relevance: Callable[[str], float] = len
+    """What the re-ranker thinks of a text."""
+
     requests: list[Recorded] = field(default_factory=list)
     disconnects: int = 0
     """Streams that their client left before the end."""
@@ -86,6 +89,7 @@ class FakeGpu:
             Route("/v1/models", self._models),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/embeddings", self._embeddings, methods=["POST"]),
+            Route("/v1/rerank", self._rerank, methods=["POST"]),
             Route("/result/{ticket}", self._result),
         ]
         app = Starlette(routes=routes)
@@ -194,6 +198,18 @@ class FakeGpu:
         data = [{"index": i, "embedding": v} for i, v in enumerate(self._vectors(body["input"]))]
         return Response(json.dumps({"data": data}), media_type="application/json")
 
+    async def _rerank(self, request: Request) -> Response:
+        body = await request.json()
+        unwell = await self._unwell(request, body)
+        if unwell:
+            return unwell
+        scores = [self.relevance(text) for text in body["documents"]]
+        ranked = sorted(enumerate(scores), key=lambda one: -one[1])
+        return Response(
+            json.dumps({"results": [{"index": at, "relevance_score": score} for at, score in ranked]}),
+            media_type="application/json",
+        )
+
     async def _result(self, request: Request) -> Response:
         self._record(request, None)
         body = self._parked[request.path_params["ticket"]][1]
@@ -276,7 +292,8 @@ class FakeGpu:
         if now.mode == "error":
             return [_event({"error": {"message": now.message, "code": 500}}), "data: [DONE]\n\n"]
         usage = {"prompt_tokens": _words(body["messages"]), "completion_tokens": completed}
-        stop = _event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        reason = "length" if completed == body.get("max_tokens") else "stop"
+        stop = _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
         ending = [stop, _event({"choices": [], "usage": usage}), "data: [DONE]\n\n"]
         return ending[:-1] if now.mode == "unfinished" else ending
 

@@ -25,7 +25,6 @@ from functions.query.openai_schemas import (
     EmbeddingUsage,
     Model,
     ModelList,
-    OpenAiError,
 )
 from functions.query.routes.access import ApiKey, Reader, Wired
 from functions.query.streaming import begun, event_stream
@@ -37,19 +36,7 @@ from shared.core.keys import collection_name
 _PREFIX = "ragzero/"
 _MAX_BODY = 1024 * 1024
 _MOST_MODELS = 1_000
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAiError, "description": said}
-    for status, said in {
-        400: "Something in the request is not accepted.",
-        401: "No valid API key.",
-        403: "The key lacks the scope.",
-        404: "No such model.",
-        413: "The body is too large.",
-        429: "A limit is reached; Retry-After says when to come back.",
-        503: "Something we depend on did not answer in time; try again.",
-    }.items()
-}
-router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=_REFUSALS)
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 
 @router.post("/chat/completions", response_model=ChatCompletion, max_body_size=_MAX_BODY)
@@ -128,6 +115,8 @@ def _wish(body: ChatRequest, options: ChatOptions, question: str) -> Wish:
         options.generate,
         options.cache,
         body.max_completion_tokens or body.max_tokens,
+        options.mode,
+        options.per_document,
     )
 
 

@@ -75,7 +75,10 @@ def _delivered(answer: Reply, started: float) -> Response:
 
 
 def _question(body: SearchRequest, who: Principal) -> Question:
-    return Question(body.question, body.collection, body.top_k, body.filter, who.narrowed(body.acl))
+    acl = who.narrowed(body.acl)
+    return Question(
+        body.question, body.collection, body.top_k, body.filter, acl, body.mode, body.per_document
+    )
 
 
 def _wish(body: QueryRequest) -> Wish:
@@ -90,4 +93,6 @@ def _wish(body: QueryRequest) -> Wish:
         body.on_cold,
         body.generate,
         body.cache,
+        mode=body.mode,
+        per_document=body.per_document,
     )

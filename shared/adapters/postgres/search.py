@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from shared.core.errors import NotFound
 from shared.core.filters import Filter
 from shared.core.labels import Labels
 from shared.core.models import Passage, Retrieved, Space
+from shared.core.retrieval import Neighbour, Place, Standing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,7 @@ _SQL = load("search")
 _FIELDS = [field.name for field in fields(Passage)]
 _CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
 _NOTHING = sql.SQL("")
+_MOST_EF = 1_000  # what pgvector takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +76,27 @@ class Searcher:
         limit: int,
         filter: Filter | None = None,
         acl: Labels = (),
+        candidates: int | None = None,
+        keywords: bool = True,
     ) -> Retrieved:
         """The best passages that acl may see, best first. vector: shape (dimension,); without one, keywords alone
-        decide.
+        decide, and without keywords the vector alone.
+
+        candidates: how many each side brings where not every chunk is scored.
 
         Raises NotFound when the tenant has no such collection.
         """
-        local = {"hnsw.ef_search": str(self._candidates(limit)), "hnsw.iterative_scan": "relaxed_order"}
+        wanted = max(self._candidates(limit), candidates or 0)
+        local = {"hnsw.ef_search": str(min(_MOST_EF, wanted)), "hnsw.iterative_scan": "relaxed_order"}
         conditions = compiled(filter)
         async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
             exact = scope.in_scope <= self._options.exact_below
             if exact and acl is not None and 2 * scope.visible < scope.total:
                 conditions = conditions.among(acl)
-            statement = self.statement(exact, vector is not None, conditions)
+            statement = self.statement(exact, vector is not None, conditions, keywords=keywords)
             parameters = self.parameters(scope, question, vector, limit) | conditions.parameters
+            parameters |= {"candidates": wanted} | ({} if keywords else {"dense_weight": 1.0})
             rows = await (await cursor.execute(statement, parameters)).fetchall()
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
         words = (rows[0]["words"] if rows else None) or {}
@@ -149,8 +158,52 @@ class Searcher:
         row = await (await cursor.execute(statement, parameters)).fetchone()
         return int(row["chunks"]) if row else 0
 
-    def statement(self, exact: bool, with_vector: bool, conditions: CompiledFilter) -> sql.Composed:
-        name = ("exact" if exact else "ann") + ("" if with_vector else "_keywords")
+    async def standing(
+        self,
+        tenant: UUID,
+        collection: str,
+        question: str,
+        vector: NDArray[np.float32] | None,
+        document: UUID,
+        *,
+        filter: Filter | None = None,
+        acl: Labels = (),
+        keywords: bool = True,
+    ) -> Standing:
+        """Where a document stands when every chunk in scope is scored, however many there are; slow for many.
+
+        Raises NotFound when the tenant has no such collection.
+        """
+        conditions = compiled(filter)
+        async with self._database.transaction(tenant, acl=acl, read_only=True) as cursor:
+            scope = await self._scope(cursor, tenant, collection, question, conditions)
+            pool = self._pool(True, vector is not None, conditions, keywords=keywords)
+            parameters = self.parameters(scope, question, vector, 1) | conditions.parameters
+            parameters |= {"document": document} | ({} if keywords else {"dense_weight": 1.0})
+            statement = sql.Composed([*pool, sql.SQL(_SQL["standing"])])
+            row = await (await cursor.execute(statement, parameters)).fetchone()
+        assert row is not None
+        places = {name: _place(row, name) for name in ("meaning", "words", "fused")}
+        return Standing(row["visible"], row["scope"], row["chunks"], **places)
+
+    async def neighbours(self, tenant: UUID, acl: Labels, ids: Sequence[int]) -> list[Neighbour]:
+        """The chunks next to those in the generation that queries see, on the same page and under the same headings."""
+        async with self._database.transaction(tenant, acl=acl, read_only=True) as cursor:
+            rows = await (await cursor.execute(_SQL["neighbours"], {"ids": list(ids)})).fetchall()
+        return [Neighbour(**row) for row in rows]
+
+    def statement(
+        self, exact: bool, with_vector: bool, conditions: CompiledFilter, *, keywords: bool = True
+    ) -> sql.Composed:
+        pool = self._pool(exact, with_vector, conditions, keywords=keywords)
+        return sql.Composed([*pool, sql.SQL(_SQL["fused"])])
+
+    def _pool(
+        self, exact: bool, with_vector: bool, conditions: CompiledFilter, *, keywords: bool
+    ) -> list[sql.Composable]:
+        """What is asked, and the chunks that are scored."""
+        sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
+        name = ("exact" if exact else "ann") + sides
         worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
         pool = sql.SQL(_SQL[name]).format(
             vectors=self._table,
@@ -159,7 +212,12 @@ class Searcher:
             worded=worded,
             chunks_join=_CHUNKS if conditions.about_chunks else _NOTHING,
         )
-        return sql.Composed([sql.SQL(_SQL["asked"]).format(), pool, sql.SQL(_SQL["fused"])])
+        return [sql.SQL(_SQL["asked"]).format(), pool]
+
+
+def _place(row: dict[str, Any], name: str) -> Place | None:
+    score = row[name]
+    return None if score is None else Place(row[f"{name}_rank"], round(score, 4))
 
 
 def _passage(row: dict[str, Any]) -> Passage:

@@ -68,6 +68,16 @@ pool as materialized (
       and -(c.weights <#> (select weights from asked)) > 0
 ),
 
+-- name: exact_vectors
+-- The same without keywords.
+pool as materialized (
+    select c.id, 0.0::float8 as lexical, 1 - (v.embedding <=> %(vector)s) as dense
+    from documents d
+    join chunks c on c.document_id = d.id and c.generation = d.published_generation
+    join {vectors} v on v.chunk_id = c.id
+    where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
+),
+
 -- name: ann
 -- Candidates: the nearest by HNSW (which goes on scanning until enough pass the filter), and the best by BM25
 -- among the chunks that hold one of the question's rarest words.
@@ -84,6 +94,17 @@ nearest as materialized (
     from (select id from nearest union select id from worded) as candidate
     join chunks c on c.id = candidate.id
     join {vectors} v on v.chunk_id = c.id
+),
+
+-- name: ann_vectors
+pool as materialized (
+    select v.chunk_id as id, 0.0::float8 as lexical, 1 - (v.embedding <=> %(vector)s) as dense
+    from {vectors} v
+    join documents d on d.id = v.document_id and d.published_generation = v.generation
+    {chunks_join}
+    where v.collection_id = %(collection_id)s and {filter}
+    order by v.embedding <=> %(vector)s
+    limit %(candidates)s
 ),
 
 -- name: ann_keywords
@@ -120,3 +141,31 @@ from ranked r
 join chunks c on c.id = r.id
 join documents d on d.id = c.document_id
 order by r.score desc, r.id
+
+-- name: standing
+-- One document among everything in the pool: the best of its chunks on each side, and how many are better.
+scored as materialized (
+    select id, dense, lexical / (select most from asked) as lexical,
+           %(dense_weight)s * greatest(dense, 0) + (1 - %(dense_weight)s) * lexical / (select most from asked) as score
+    from pool
+), mine as materialized (
+    select count(*) as chunks, max(s.dense) as dense, max(s.lexical) as lexical, max(s.score) as score
+    from scored s join chunks c using (id)
+    where c.document_id = %(document)s
+)
+select exists (select from documents d where d.id = %(document)s) as visible, mine.chunks,
+       (select count(*) from scored) as scope,
+       mine.dense as meaning, (select count(*) + 1 from scored where dense > mine.dense) as meaning_rank,
+       mine.lexical as words, (select count(*) + 1 from scored where lexical > mine.lexical) as words_rank,
+       mine.score as fused, (select count(*) + 1 from scored where score > mine.score) as fused_rank
+from mine
+
+-- name: neighbours
+-- The chunks before and after the given ones, as far as a citation into them names the same page.
+select c.id as of, n.id, n.ordinal - c.ordinal as side, n.text, n.start_char as start, n.end_char as end
+from chunks c
+join documents d on d.id = c.document_id and d.published_generation = c.generation
+join chunks n on n.document_id = c.document_id and n.generation = c.generation
+    and n.ordinal in (c.ordinal - 1, c.ordinal + 1)
+    and n.page is not distinct from c.page and n.headings = c.headings
+where c.id = any(%(ids)s)
