@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.query import problems
+from functions.query.describing import completed
 from functions.query.exchanges import Load
 from functions.query.fastlane import FastLane
 from functions.query.idempotency import Idempotent
@@ -68,6 +69,11 @@ class Api(problems.ProblemApp):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._entry(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi())
+        return self.openapi_schema
 
     def _set_gauges(self) -> None:
         graph: Graph | None = getattr(self.state, "graph", None)

@@ -39,6 +39,7 @@ _TITLES = {
     413: "too-large",
     422: "invalid-input",
 }
+_OTHERS = ("http-error", "internal-error")
 _MAX_SHOWN = 10
 _OUR_SIDE = "Something went wrong on our side; nothing you sent caused it to be lost."
 
@@ -60,6 +61,12 @@ class ProblemApp(FastAPI):
                 await send(message)
 
         await super().__call__(scope, receive, translated)
+
+
+def types() -> list[str]:
+    """All that `type` may be."""
+    names = {name for _, name in _STATUS.values()} | set(_TITLES.values()) | set(_OTHERS)
+    return [_BASE + name for name in sorted(names)]
 
 
 def problem(
@@ -139,10 +146,19 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     return problem(422, "invalid-input", detail, errors=found)
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     name = _TITLES.get(error.status_code, "http-error")
-    return problem(error.status_code, name, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (allowed := _methods(request)):
+        headers["Allow"] = allowed
+    return problem(error.status_code, name, str(error.detail), headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """All that the path takes: it is made of several routes, each of which knows its own method only."""
+    path = getattr(request.scope.get("route"), "path", "").replace(":path}", "}")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ())))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
