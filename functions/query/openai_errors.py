@@ -84,7 +84,8 @@ def is_openai(path: str) -> bool:
 
 
 def _is_problem(start: Message) -> bool:
-    return dict(start.get("headers", ())).get(b"content-type", b"") == b"application/problem+json"
+    headers = dict(start.get("headers", ()))
+    return bool(headers.get(b"content-type") == b"application/problem+json")
 
 
 def _waits_long(headers: Mapping[bytes, bytes]) -> bool:
