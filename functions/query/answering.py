@@ -139,7 +139,7 @@ class AnswerService:
         found = await self._questions.search(tenant, ask.question)
         yield Sources(found)
         if model is None or not found.retrieved.passages:
-            yield self._extracted(found)
+            yield self._extracted(found, ask.question)
             return
         async with aclosing(self._with_model(model, found, ask)) as events:
             async for event in events:
@@ -159,7 +159,7 @@ class AnswerService:
                 raise
             _log.warning("model_not_used", reason=str(error))
             found.warnings.append(f"quotes instead of a written answer: {_reason(error)}")
-            yield self._extracted(found)
+            yield self._extracted(found, ask.question)
 
     async def _chosen(
         self, model: Generator, prompt: Prompt, found: Found, ask: Ask
@@ -231,10 +231,13 @@ class AnswerService:
             question.text, found.retrieved.passages, models.budget, models.count_tokens, secrets.token_hex(8)
         )
 
-    def _extracted(self, found: Found) -> Done:
+    def _extracted(self, found: Found, question: Question) -> Done:
         with found.timings.stage("answer"):
             extracted = extract(
-                found.retrieved.passages, found.retrieved.words, with_vectors=found.with_vectors
+                found.retrieved.passages,
+                found.retrieved.words,
+                with_vectors=found.with_vectors,
+                focus=question.focus,
             )
         return Done(extracted.answer, extracted.supported, extracted.citations, "extractive", Spent())
 

@@ -49,6 +49,7 @@ class Wish:
     max_tokens: int | None = None
     mode: Mode = "balanced"
     per_document: int | None = None
+    focus: str | None = None
 
     def of(self, who: Principal) -> Question:
         return Question(
@@ -59,6 +60,7 @@ class Wish:
             who.narrowed(self.acl),
             self.mode,
             self.per_document,
+            self.focus,
         )
 
 
@@ -72,7 +74,7 @@ class Asking:
     def order(self, wish: Wish) -> Order:
         """What names the answer in the caches."""
         written = wish.generate and self._desk.has_model
-        options = (wish.mode, wish.per_document, wish.max_tokens if written else None)
+        options = (wish.mode, wish.per_document, wish.focus, wish.max_tokens if written else None)
         return Order(wish.question, wish.collection, wish.top_k, wish.filter, written, options)
 
     async def question(self, key: str, conversation: Conversation, *, written: bool) -> str:

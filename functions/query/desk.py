@@ -98,6 +98,7 @@ class Request:
             "max_tokens": self.max_tokens,
             "mode": question.mode,
             "per_document": question.per_document,
+            "focus": question.focus,
         }
 
 
@@ -419,6 +420,7 @@ def _request(stored: Mapping[str, Any]) -> Request:
         None if acl is None else tuple(acl),
         stored.get("mode", "balanced"),
         stored.get("per_document"),
+        stored.get("focus"),
     )
     return Request(
         question,

@@ -48,21 +48,38 @@ class Extract:
     citations: list[Citation]
 
 
-def extract(passages: Sequence[Passage], words: Mapping[str, float], *, with_vectors: bool = True) -> Extract:
-    """At most three quotes, in the order of their sources. words are the question's lexemes with their IDF."""
-    found = [
-        s
-        for marker, passage in enumerate(passages[:_PASSAGES], 1)
-        for s in _sentences(marker, passage, words)
-    ]
+def extract(
+    passages: Sequence[Passage],
+    words: Mapping[str, float],
+    *,
+    with_vectors: bool = True,
+    focus: str | None = None,
+) -> Extract:
+    """At most three quotes, in the order of their sources. words are the question's lexemes with their IDF.
+
+    focus: the part of the question whose words choose the sentences, when others only say where to look.
+    """
+    found = _all_sentences(passages, words)
     if not found or not _is_supported(passages, found, with_vectors):
         return Extract(NOT_FOUND, False, [])
+    if focus is not None and (telling := _those_in(focus, words)):
+        found = _all_sentences(passages, telling)
     best = sorted(_distinct(sorted(found, key=lambda s: -s.worth)), key=lambda s: (s.marker, s.start))
     return Extract(
         " ".join(f"“{' '.join(s.text.split())}” [{s.marker}]" for s in best),
         True,
         [_citation(s) for s in best],
     )
+
+
+def _all_sentences(passages: Sequence[Passage], words: Mapping[str, float]) -> list[_Sentence]:
+    best = enumerate(passages[:_PASSAGES], 1)
+    return [one for marker, passage in best for one in _sentences(marker, passage, words)]
+
+
+def _those_in(text: str, words: Mapping[str, float]) -> dict[str, float]:
+    tokens = set(_WORD.findall(text.lower()))
+    return {lexeme: idf for lexeme, idf in words.items() if _stands_in(lexeme, tokens)}
 
 
 def _sentences(marker: int, passage: Passage, words: Mapping[str, float]) -> list[_Sentence]:

@@ -83,6 +83,7 @@ class Question:
     """acl: what the caller may see; documents without labels alone unless it is given.
 
     per_document: at most so many passages of one document, while others have any; None: as the mode says.
+    focus: the part of the text whose words choose the quotes, where that is not all of it.
     """
 
     text: str
@@ -92,6 +93,7 @@ class Question:
     acl: Labels = ()
     mode: Mode = "balanced"
     per_document: int | None = None
+    focus: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,12 @@ def condensed(conversation: Conversation) -> str:
     return whole if len(whole) <= MAX_QUESTION else conversation.question
 
 
+def focus(conversation: Conversation, asked: str) -> str | None:
+    """The turn itself where words of earlier ones were put behind it: those say which passage, it says what of it."""
+    leans = asked != conversation.question and asked == condensed(conversation)
+    return conversation.question if leans else None
+
+
 def _points_back(question: str) -> bool:
     """A pronoun without anything before it that it could stand for, or one of place or time at the very end."""
     found = list(_WORD.finditer(question))

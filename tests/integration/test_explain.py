@@ -94,7 +94,7 @@ def test_the_reason_of_a_failed_document_is_told(plain: TestClient, filled: Inst
 
 
 def test_the_share_of_a_document_is_told(plain: TestClient, filled: Installation) -> None:
-    found = explain(plain, filled, "long.txt", per_document=1, top_k=2)
+    found = explain(plain, filled, "long.txt", per_document=1, top_k=4)
     assert found["passages"]["chosen"] == 1
     assert found["passages"]["share"] > 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.core.conversation import Conversation, condensed, stands_alone
+from shared.core.conversation import Conversation, condensed, focus, stands_alone
 
 CRANE = "How much does the harbour crane of Nordhaven lift?"
 
@@ -72,3 +72,10 @@ def test_the_first_question_is_what_it_is() -> None:
 
 def test_what_would_be_too_long_is_not_carried() -> None:
     assert condensed(Conversation("When was it built?", ("x" * 4000 + " crane",))) == "When was it built?"
+
+
+def test_the_turn_itself_says_what_is_wanted_and_the_rest_where_to_look() -> None:
+    follow_up = Conversation("When was it built?", (CRANE,))
+    assert focus(follow_up, condensed(follow_up)) == "When was it built?"
+    assert focus(follow_up, "When was the crane built?") is None, "a model has rewritten it"
+    assert focus(Conversation(CRANE, ("x",)), CRANE) is None

@@ -29,6 +29,7 @@ from functions.query.openai_schemas import (
 from functions.query.routes.access import ApiKey, Reader, Wired
 from functions.query.streaming import begun, event_stream
 from functions.query.wiring import Graph
+from shared.core.conversation import focus
 from shared.core.credentials import Principal
 from shared.core.errors import Busy, InvalidInput, NotFound
 from shared.core.keys import collection_name
@@ -44,7 +45,7 @@ async def chat(body: ChatRequest, key: ApiKey, wired: Wired) -> Response:
     """An answer from the documents of a collection, cited in a footer and, in full, in the field `ragzero`."""
     asked, options = conversation(body.messages), body.ragzero or ChatOptions()
     question = await wired.asking.question(key, asked, written=options.generate)
-    wish = _wish(body, options, question)
+    wish = _wish(body, options, question, focus(asked, question))
     if body.stream:
         return await _streamed(wired, key, wish, body)
     admission = await wired.asking.admit(key, wish)
@@ -103,7 +104,7 @@ async def _streamed(wired: Graph, key: str, wish: Wish, body: ChatRequest) -> Re
     return event_stream(chunks(heading, events))
 
 
-def _wish(body: ChatRequest, options: ChatOptions, question: str) -> Wish:
+def _wish(body: ChatRequest, options: ChatOptions, question: str, focus: str | None) -> Wish:
     return Wish(
         question,
         _collection(body.model),
@@ -117,6 +118,7 @@ def _wish(body: ChatRequest, options: ChatOptions, question: str) -> Wish:
         body.max_completion_tokens or body.max_tokens,
         options.mode,
         options.per_document,
+        focus,
     )
 
 
