@@ -31,7 +31,8 @@ _MORE: dict[tuple[str, str], tuple[int, ...]] = {
     ("get", "/v1/explain"): (404,),
     ("get", "/v1/answers/{id}"): (410, 500),
     ("get", "/v1/documents/{id}/chunks"): (410,),
-    ("post", "/v1/documents"): (400, 403),
+    ("get", "/v1/index/why"): (404,),
+    ("post", "/v1/index/requeue"): (404,),
     ("post", "/v1/chat/completions"): (404,),
     ("post", "/v1/embeddings"): (404,),
     ("post", "/v1/admin/keys"): (404,),
@@ -46,6 +47,11 @@ _MORE: dict[tuple[str, str], tuple[int, ...]] = {
 _NO_SCOPE = ("/v1/key",)
 _WAIT = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
 _CHALLENGE = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+_EVENT = {
+    "description": "Where `stream` is true: server-sent events.",
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
 _STREAMED = ("/v1/query", "/v1/chat/completions")
 _HEADERS: dict[int, Any] = {401: _CHALLENGE, 429: _WAIT}
 _ONCE = {
@@ -71,10 +77,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         for status in sorted(_statuses(method, path, operation)):
             operation["responses"][str(status)] = _refusal(status, path)
         if path in _STREAMED:
-            events = {
-                "schema": {"type": "string", "description": "Where `stream` is true: server-sent events."}
-            }
-            operation["responses"]["200"]["content"]["text/event-stream"] = events
+            operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": _EVENT}
         _exemplify(operation, method, path)
         operation["responses"] = dict(sorted(operation["responses"].items()))
     return document
@@ -97,7 +100,7 @@ def _statuses(method: str, path: str, operation: dict[str, Any]) -> set[int]:
     if method == "post":
         found |= {409, 413}
     if "requestBody" in operation:
-        found.add(413)
+        found |= {400, 413}
     if is_openai(path):
         operation["responses"].pop("422", None)
         return (found - {422}) | ({400} if 422 in found else set())

@@ -84,8 +84,7 @@ def is_openai(path: str) -> bool:
 
 
 def _is_problem(start: Message) -> bool:
-    headers = dict(start.get("headers", ()))
-    return bool(headers.get(b"content-type") == b"application/problem+json")
+    return (b"content-type", b"application/problem+json") in list(start.get("headers", ()))
 
 
 def _waits_long(headers: Mapping[bytes, bytes]) -> bool:

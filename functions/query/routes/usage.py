@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from functions.query.routes.access import Reader, Wired
 from shared.core.errors import InvalidInput
@@ -14,6 +15,17 @@ from shared.core.usage import DayUsage
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 _MOST_DAYS = 366
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def _written_out(given: object) -> object:
+    """A number would be taken for seconds since 1970."""
+    if isinstance(given, str) and not _DATE.fullmatch(given):
+        raise ValueError("expected a date such as 2026-01-31")
+    return given
+
+
+Day = Annotated[date, BeforeValidator(_written_out)]
 
 
 class UsageDay(BaseModel):
@@ -34,8 +46,8 @@ class UsageReport(BaseModel):
 async def usage(
     who: Reader,
     wired: Wired,
-    first: Annotated[date | None, Query(alias="from", description="UTC; 30 days ago unless said.")] = None,
-    last: Annotated[date | None, Query(alias="to", description="UTC; today unless said.")] = None,
+    first: Annotated[Day | None, Query(alias="from", description="UTC; 30 days ago unless said.")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="UTC; today unless said.")] = None,
 ) -> UsageReport:
     """Questions, answers from the cache among them (hits), tokens, GPU-seconds and cost. Days without any are left out."""
     until = last or datetime.now(UTC).date()
