@@ -66,7 +66,8 @@ def given(name: str, environment: str) -> dict[str, Any]:
 
 def managed(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The resources of a plan that Terraform makes, and not only reads."""
-    return [each for each in resources(plan["planned_values"]["root_module"]) if each["mode"] == "managed"]
+    found = resources(plan["planned_values"]["root_module"])
+    return [{"values": {}, **each} for each in found if each["mode"] == "managed"]
 
 
 def _planned(name: str, environment: str, aws: LocalAws) -> list[dict[str, Any]]:

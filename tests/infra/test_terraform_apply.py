@@ -23,7 +23,7 @@ from scripts.local.process import free_port
 from shared import settings
 from tests.support.moto_server import Moto
 from tests.support.servers import running
-from tests.support.terraform import changes, state_of
+from tests.support.terraform import changes, check_that_it_sleeps, state_of
 
 pytestmark = pytest.mark.timeout(900)  # on a machine with other work; three minutes on one without
 
@@ -169,12 +169,17 @@ def applied(state_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Applied({"http": http, "rest": rest, "aurora": aurora}, ministack, moto, said)
 
 
-def test_a_second_apply_changes_nothing(applied: Applied) -> None:
+@pytest.fixture(scope="module")
+def again(applied: Applied) -> Mapping[str, dict[str, Any]]:
+    """What a second apply would do, by the short name of the stack."""
     with ThreadPoolExecutor(2) as pool:
-        plans = dict(zip(applied.stacks, pool.map(Stack.plan, applied.stacks.values()), strict=True))
-    assert changes(plans["http"]) == set()
-    assert changes(plans["rest"]) <= _FORGOTTEN
-    assert changes(plans["aurora"]) <= _FORGOTTEN
+        return dict(zip(applied.stacks, pool.map(Stack.plan, applied.stacks.values()), strict=True))
+
+
+def test_a_second_apply_changes_nothing(again: Mapping[str, dict[str, Any]]) -> None:
+    assert changes(again["http"]) == set()
+    assert changes(again["rest"]) <= _FORGOTTEN
+    assert changes(again["aurora"]) <= _FORGOTTEN
 
 
 def _wait_for(said: Path, words: Sequence[str]) -> list[dict[str, Any]]:
@@ -286,7 +291,9 @@ def test_what_is_set_is_also_valid(applied: Applied) -> None:
     assert made.request_seconds == 28
 
 
-def test_no_secret_is_in_a_functions_environment_or_in_a_state(applied: Applied) -> None:
+def test_no_secret_is_in_a_functions_environment_a_state_or_a_plan(
+    applied: Applied, again: Mapping[str, dict[str, Any]]
+) -> None:
     ssm = applied.moto.client("ssm")
     secret = {
         each["Value"]
@@ -297,8 +304,8 @@ def test_no_secret_is_in_a_functions_environment_or_in_a_state(applied: Applied)
         if each["Type"] == "SecureString"
     }
     assert len(secret) == 12
-    for stack in applied.stacks.values():
-        kept = state_of(stack).text
+    for name, stack in applied.stacks.items():
+        kept = state_of(stack).text + json.dumps(again[name])
         assert not [value for value in secret if value in kept]
     for function in applied.of_type("aws_lambda_function"):
         for name in function["environment"][0]["variables"]:
@@ -308,6 +315,15 @@ def test_no_secret_is_in_a_functions_environment_or_in_a_state(applied: Applied)
                 "AWS_ENDPOINT_URL",
                 "RAGZERO_QUEUE_URL",
             )
+
+
+def test_asleep_dev_costs_its_storage_and_what_wakes_it(applied: Applied) -> None:
+    found = [
+        {"address": each["type"], "type": each["type"], "values": each["attributes"]}
+        for name in ("rest", "aurora")
+        for each in state_of(applied.stacks[name]).instances
+    ]
+    check_that_it_sleeps(found, "dev")
 
 
 # Actions that know no resources.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.costing.__main__ import charges
+from scripts.costing.plans import Planned, given, written
 from scripts.deployment.stack import Stack
 
 
@@ -53,3 +55,13 @@ def _said(value: Any) -> Any:
         except ValueError:
             return value
     return value
+
+
+def check_that_it_sleeps(found: Sequence[Mapping[str, Any]], environment: str) -> None:
+    """found: the resources of its app and its database. Pennies of storage, and what a schedule wakes; nothing is on."""
+    assert given("app", environment)["zero_idle"] is True
+    everything = [*found, *written("cache-upstash", environment)]
+    bill = charges(Planned(everything, connections=100, zero_idle=True), environment)
+    assert [each for each in bill if each.kind == "always on"] == []
+    assert 0 < sum(each.usd for each in bill if each.kind == "storage") < 1
+    assert 0 < sum(each.usd for each in bill if each.kind == "woken") < 1
