@@ -184,7 +184,8 @@ def _bucket(seen: Seen) -> Iterator[Found]:
 
 def _object(seen: Seen) -> Iterator[Found]:
     size = Path(seen.values["source"]).stat().st_size / GB
-    yield "storage", size * usd("s3_gb_month"), f"{size * 1000:.0f} MB of package"
+    said = f"{size * 1000:.0f} MB of package" if size else "a package that scripts/build has not made yet"
+    yield "storage", size * usd("s3_gb_month"), said
 
 
 FIXED: Mapping[str, Found] = {
