@@ -106,6 +106,11 @@ class _Bucket(_Base):
     """Owns the keys that do not begin with tenants/<id>/; without it such keys are refused."""
 
 
+class _Webhooks(_Base):
+    webhooks_private: bool = Field(False, validation_alias="RAGZERO_WEBHOOKS_PRIVATE")
+    """Whether webhooks may be in our own network, and without TLS: for trying things out on one machine."""
+
+
 class _Index(_Base):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     model_dir: Path = Field(validation_alias="RAGZERO_MODEL_DIR")
@@ -172,14 +177,14 @@ class _Knock(_Base):
         return tuple(part.get_secret_value() if part else "" for part in (self.modal_key, self.modal_secret))
 
 
-class IngestSettings(_Bucket, _Index, _Cache, _Knock):
+class IngestSettings(_Bucket, _Index, _Cache, _Knock, _Webhooks):
     max_object_bytes: int = Field(100 * 2**20, ge=1, validation_alias="RAGZERO_MAX_OBJECT_BYTES")
     lease_seconds: int = Field(120, ge=5, le=3600, validation_alias="RAGZERO_LEASE_SECONDS")
     cpu_lane_chunks: int = Field(64, ge=0, validation_alias="RAGZERO_CPU_LANE_CHUNKS")
     """Documents that lack more vectors than this wait for the embedding job."""
 
 
-class ReindexSettings(_Bucket, _Cache, _Knock):
+class ReindexSettings(_Bucket, _Cache, _Knock, _Webhooks):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     queue_url: str = Field(validation_alias="RAGZERO_QUEUE_URL", min_length=1)
     """The queue that ingest is fed from."""
@@ -190,6 +195,8 @@ class ReindexSettings(_Bucket, _Cache, _Knock):
     """After this time a hint that changed nothing is sent again."""
     knock_seconds: int = Field(60, ge=0, validation_alias="RAGZERO_SWEEP_KNOCK_SECONDS")
     """Work that waits longer than this while nobody is at it wakes the embedding job."""
+    erase_after_seconds: int = Field(1200, ge=0, validation_alias="RAGZERO_ERASE_AFTER_SECONDS")
+    """So long after a delete its last traces are looked for: later than the longest stream that began before it ends."""
     max_deletes: int = Field(50, ge=0, validation_alias="RAGZERO_SWEEP_MAX_DELETES")
     max_delete_share: float = Field(0.2, ge=0, le=1, validation_alias="RAGZERO_SWEEP_MAX_DELETE_SHARE")
     """A sweep that misses more documents of a tenant than both of these asks before it deletes any."""
@@ -197,7 +204,7 @@ class ReindexSettings(_Bucket, _Cache, _Knock):
     """While more messages than this wait for ingest, the sweep waits with them."""
 
 
-class QuerySettings(_Bucket, _Index, _Cache):
+class QuerySettings(_Bucket, _Index, _Cache, _Webhooks):
     pepper: SecretStr = Field(validation_alias="RAGZERO_KEY_PEPPER", min_length=16)
     environment: str = Field("local", validation_alias="RAGZERO_ENVIRONMENT", pattern="^[a-z0-9-]{1,20}$")
     """Stands in the keys made here: rz_<environment>_..."""
@@ -205,6 +212,8 @@ class QuerySettings(_Bucket, _Index, _Cache):
     exact_below: int = Field(10_000, ge=0, validation_alias="RAGZERO_EXACT_BELOW")
     """Up to this many chunks in scope are scanned exactly; above, the HNSW index is used."""
     max_upload_bytes: int = Field(100 * 2**20, ge=1, validation_alias="RAGZERO_MAX_UPLOAD_BYTES")
+    link_seconds: int = Field(3600, ge=60, le=43_200, validation_alias="RAGZERO_LINK_SECONDS")
+    """How long an address holds that a file is uploaded to, or fetched from. Never longer than the credentials do."""
     queue_url: str | None = Field(None, validation_alias="RAGZERO_QUEUE_URL")
     dead_letter_url: str | None = Field(None, validation_alias="RAGZERO_DEAD_LETTER_URL")
     """The queues that ingest is fed from and gives up to; without them nothing can be requeued from here."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 _EMBED_AT_ONCE = 64
 _STORE_AT_ONCE = 1_000
+_DELIVERY_S = 5.0
 
 
 class Store(Protocol):
@@ -85,6 +86,10 @@ class Objects(Protocol):
 
 class EmbeddingJob(Protocol):
     def wake(self, backlog: int) -> None: ...
+
+
+class Courier(Protocol):
+    def deliver(self, seconds: float, *, fresh: bool = False) -> object: ...
 
 
 class Parsers(Protocol):
@@ -132,6 +137,7 @@ class IngestService:
         embedder: Embedder,
         default_tenant: UUID | None,
         embedding_job: EmbeddingJob | None = None,
+        courier: Courier | None = None,
         limits: Limits = Limits(),
         options: ChunkOptions = ChunkOptions(),
     ) -> None:
@@ -142,6 +148,7 @@ class IngestService:
         self._embedder = embedder
         self._default_tenant = default_tenant
         self._embedding_job = embedding_job
+        self._courier = courier
         self._limits = limits
         self._options = options
         self._tenants: set[UUID] = set()  # seen to be open, in this batch
@@ -167,6 +174,8 @@ class IngestService:
         for together in (small, *([one] for one in large)):
             unfinished |= self._finish(together, deadline)
         self._knock()
+        if self._touched:
+            self._deliver(deadline)
         self._drain()
         return unfinished
 
@@ -342,6 +351,16 @@ class IngestService:
                 self._store.drain_outbox(tenant)
             except RagzeroError as error:
                 _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
+
+    def _deliver(self, deadline: float) -> None:
+        """Who wants to know of documents is told now; who does not listen, by the sweep."""
+        seconds = min(_DELIVERY_S, deadline - time.monotonic())
+        if self._courier is None or seconds <= 0:
+            return
+        try:
+            self._courier.deliver(seconds, fresh=True)
+        except RagzeroError as error:
+            _log.warning("webhooks_left", reason=str(error))
 
     def _finish(self, waiting: list[_Staged], deadline: float) -> set[str]:
         """Embeds what is missing, then publishes each document; the messages of those that did not get there."""

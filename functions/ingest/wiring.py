@@ -8,10 +8,12 @@ from functions.ingest.parsing import PARSER_VERSION, ParserPool
 from functions.ingest.service import IngestService, Limits
 from shared import telemetry
 from shared.adapters.cache import epochs
+from shared.adapters.courier import Courier
 from shared.adapters.knock import Knock
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.webhooks import Outbox
 from shared.adapters.s3 import Bucket
 from shared.core.backlog import Pace
 from shared.core.errors import SpaceMismatch
@@ -29,7 +31,8 @@ def service() -> IngestService:
 
 
 def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
-    store = DocumentStore(Database(settings.database_url.get_secret_value()), epochs.connect(settings))
+    database = Database(settings.database_url.get_secret_value())
+    store = DocumentStore(database, epochs.connect(settings))
     if embedder.fingerprint != store.space().fingerprint:
         raise SpaceMismatch(
             f"{settings.model_dir} is not the model of the active space {store.space().name!r}"
@@ -42,6 +45,7 @@ def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
         embedder=embedder,
         default_tenant=settings.default_tenant,
         embedding_job=_embedding_job(settings),
+        courier=Courier(Outbox(database), private=settings.webhooks_private),
         limits=Limits(
             lease_seconds=settings.lease_seconds,
             max_object_bytes=settings.max_object_bytes,

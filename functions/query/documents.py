@@ -18,7 +18,7 @@ from shared.core.credentials import Principal
 from shared.core.errors import InvalidInput, NotFound, RagzeroError
 from shared.core.keys import collection_name, key_of
 from shared.core.labels import Labels, document_labels
-from shared.core.models import Coherence, Document, Status
+from shared.core.models import Coherence, Document, ObjectState, Status
 
 _MAX_METADATA = 2_048
 
@@ -39,15 +39,20 @@ class Catalog(Protocol):
 
 class Store(Protocol):
     def announce(self, tenant: UUID, bucket: str, key: str, acl: Labels, sees: Labels) -> UUID: ...
+    def describe(self, tenant: UUID, document: UUID, known: str, state: ObjectState) -> Coherence: ...
     def withdraw(self, tenant: UUID, document: UUID) -> None: ...
-    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> Coherence: ...
+    def tombstone(
+        self, tenant: UUID, document: UUID, sequencer: str = "", removed: Mapping[str, int] = ...
+    ) -> Coherence: ...
 
 
 class Objects(Protocol):
     @property
     def name(self) -> str: ...
     def put(self, key: str, body: IO[bytes], *, content_type: str, metadata: Mapping[str, str]) -> None: ...
-    def delete(self, key: str) -> None: ...
+    def head(self, key: str) -> ObjectState | None: ...
+    def describe(self, state: ObjectState, metadata: Mapping[str, str]) -> ObjectState: ...
+    def erase(self, key: str) -> int | None: ...
 
 
 class DocumentService:
@@ -86,8 +91,8 @@ class DocumentService:
         self, who: Principal, name: str, body: IO[bytes], content_type: str, metadata: Mapping[str, str]
     ) -> tuple[UUID, str]:
         """(document id, key). The document is pending until the bucket's event has been worked on."""
-        tenant, described = who.tenant_id, _checked(metadata)
-        key, acl = key_of(tenant, name, self._default_tenant), _labels(described)
+        tenant, described = who.tenant_id, checked_metadata(metadata)
+        key, acl = key_of(tenant, name, self._default_tenant), labels_of(described)
         id = await self._writer.run(
             lambda: self._store.announce(tenant, self._bucket.name, key, acl, who.acl)
         )
@@ -100,6 +105,46 @@ class DocumentService:
             raise
         return id, key
 
+    async def source(self, who: Principal, id: UUID) -> ObjectState:
+        """The object that a document is made from, as it is now."""
+        document = await self.get(who, id)
+        state = await asyncio.to_thread(self._bucket.head, document.key)
+        if state is None or document.status is Status.DELETED:
+            raise NotFound("the document's source is not in the bucket")
+        return state
+
+    async def describe(
+        self, who: Principal, id: UUID, changes: Mapping[str, str | None]
+    ) -> tuple[Document, Coherence]:
+        """Other metadata, in the bucket and then in the index, without indexing anew; None takes a name away.
+
+        Raises Conflict when the object was replaced meanwhile.
+        """
+        state = await self.source(who, id)
+        if "collection" in changes:
+            raise InvalidInput(
+                "a document moves to another collection only when it is uploaded anew", field="metadata"
+            )
+        wanted = {**state.metadata, **changes}
+        metadata = checked_metadata({name: value for name, value in wanted.items() if value is not None})
+        labels_of(metadata)
+        described = await asyncio.to_thread(self._bucket.describe, state, metadata)
+        coherence = await self._told(who.tenant_id, id, state.etag, described)
+        now = await asyncio.to_thread(self._bucket.head, state.key)
+        if now is not None and now.metadata != metadata:  # somebody else's change came after ours
+            coherence = await self._told(who.tenant_id, id, described.etag, now)
+        return await self._seen(who, id), coherence
+
+    async def _told(self, tenant: UUID, id: UUID, known: str, state: ObjectState) -> Coherence:
+        return await self._writer.run(lambda: self._store.describe(tenant, id, known, state))
+
+    async def _seen(self, who: Principal, id: UUID) -> Document:
+        """Of a document that its own labels may just have hidden from the caller."""
+        document = await self._catalog.document(who.tenant_id, None, id)
+        if document is None:
+            raise NotFound("there is no such document")
+        return document
+
     async def delete(self, who: Principal, id: UUID) -> Coherence:
         document = await self.get(who, id)
         return await self.remove(who.tenant_id, document.id, document.key)
@@ -110,11 +155,12 @@ class DocumentService:
         The second tombstone fences off a worker that read the object before it was gone.
         """
         await self._writer.run(lambda: self._store.tombstone(tenant, id))
-        await asyncio.to_thread(self._bucket.delete, key)
-        return await self._writer.run(lambda: self._store.tombstone(tenant, id))
+        older = await asyncio.to_thread(self._bucket.erase, key)
+        removed = {"bucket.object": 1} | ({} if older is None else {"bucket.versions": older})
+        return await self._writer.run(lambda: self._store.tombstone(tenant, id, removed=removed))
 
 
-def _labels(metadata: Mapping[str, str]) -> Labels:
+def labels_of(metadata: Mapping[str, str]) -> Labels:
     return document_labels(metadata["acl"]) if "acl" in metadata else None
 
 
@@ -128,11 +174,15 @@ def parse_metadata(raw: str | None, collection: str | None) -> dict[str, str]:
         isinstance(v, str | int | float | bool) for v in values.values()
     ):
         raise InvalidInput("metadata is a flat JSON object of texts, numbers and booleans", field="metadata")
-    found = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-    return found | ({"collection": collection_name(collection)} if collection else {})
+    return as_texts(values) | ({"collection": collection_name(collection)} if collection else {})
 
 
-def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
+def as_texts(metadata: Mapping[str, str | float | bool]) -> dict[str, str]:
+    """As the bucket keeps it."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in metadata.items()}
+
+
+def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     for name, value in metadata.items():
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum() or name != name.lower():
             raise InvalidInput(

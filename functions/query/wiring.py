@@ -19,12 +19,14 @@ from functions.query.explaining import ExplainService
 from functions.query.fastlane import Bodies
 from functions.query.gate import Gate
 from functions.query.index_wiring import IndexTools, index_tools
+from functions.query.jobs import JobService
 from functions.query.likeness import SemanticCache
 from functions.query.monitoring import Watched
 from functions.query.passages import PassageService
 from functions.query.prompting import Budget, CountTokens, estimated_tokens
 from functions.query.service import QueryService
 from functions.query.spending import Spending
+from functions.query.uploads import UploadService
 from functions.query.writing import Writer
 from shared import telemetry
 from shared.adapters.cache import client as cache_client
@@ -38,17 +40,21 @@ from shared.adapters.postgres.catalog import Catalog
 from shared.adapters.postgres.coherence import EpochStore
 from shared.adapters.postgres.collections import CollectionStore
 from shared.adapters.postgres.connection import AsyncDatabase, Database
+from shared.adapters.postgres.deletions import Receipts
 from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.postgres.feedback import FeedbackStore
 from shared.adapters.postgres.idempotency import IdempotencyStore
+from shared.adapters.postgres.jobs import JobStore
 from shared.adapters.postgres.keys import KeyStore
 from shared.adapters.postgres.passages import Passages
 from shared.adapters.postgres.search import Searcher, SearchOptions
 from shared.adapters.postgres.semantic import SemanticStore
 from shared.adapters.postgres.tenants import TenantStore
 from shared.adapters.postgres.usage import UsageStore
+from shared.adapters.postgres.webhooks import WebhookStore
 from shared.adapters.reranker import Reranker
 from shared.adapters.s3 import Bucket
+from shared.adapters.s3_links import Links
 from shared.core.completion import Prices
 from shared.core.credentials import Limits
 from shared.core.errors import SpaceMismatch
@@ -77,12 +83,18 @@ class Graph:
     asking: Asking
     documents: DocumentService
     passages: PassageService
+    receipts: Receipts
+    uploads: UploadService
+    jobs: JobService
     collections: CollectionService
     administration: AdministrationService
     index: IndexTools
     embedding: EmbeddingService
     explaining: ExplainService
     feedback: FeedbackStore
+    links: Links
+    webhooks: WebhookStore
+    private_webhooks: bool
     bucket: str
     pepper: str
     watched: Mapping[str, Watched]
@@ -154,6 +166,17 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
 
     store = DocumentStore(writes, told, answers=True)
     documents = DocumentService(catalog, store, bucket, settings.default_tenant, writer)
+    jobs, links = JobStore(database), Links(bucket, settings.link_seconds)
+    uploads = UploadService(
+        store,
+        jobs,
+        links,
+        writer,
+        Sealer(pepper),
+        settings.bucket,
+        settings.default_tenant,
+        settings.max_upload_bytes,
+    )
     collections = CollectionService(
         catalog, CollectionStore(writes, epochs), documents, writer, lambda: _chunk_room(settings)
     )
@@ -173,12 +196,18 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         Asking(gate, exact, desk, Condenser(models.main, spending)),
         documents,
         PassageService(Passages(database)),
+        Receipts(database),
+        uploads,
+        JobService(jobs, documents),
         collections,
         administration,
         index_tools(settings, database, bucket, space, cache, encoder=encoder is not None),
         EmbeddingService(space.name, encoder, encoder.manifest.max_tokens if encoder else 0),
         ExplainService(questions, documents),
         FeedbackStore(database),
+        links,
+        WebhookStore(database),
+        settings.webhooks_private,
         settings.bucket,
         pepper,
         watched,

@@ -10,9 +10,12 @@ from functions.reindex.upkeep import Upkeep
 from functions.reindex.walk import Limits, Means
 from shared import telemetry
 from shared.adapters.cache import epochs
+from shared.adapters.courier import Courier
 from shared.adapters.knock import Knock
 from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.deletions import Eraser
 from shared.adapters.postgres.sweeps import SweepStore
+from shared.adapters.postgres.webhooks import Outbox
 from shared.adapters.s3 import Bucket
 from shared.adapters.sqs import Queue
 from shared.settings import ReindexSettings
@@ -40,10 +43,11 @@ def services() -> Services:
 
 
 def build(settings: ReindexSettings) -> Services:
+    database, told = Database(settings.database_url.get_secret_value()), epochs.connect(settings)
     store = SweepStore(
-        Database(settings.database_url.get_secret_value()),
+        database,
         settings.bucket,
-        epochs.connect(settings),
+        told,
         lease_seconds=settings.lease_seconds,
         grace_seconds=settings.grace_seconds,
         patience_seconds=settings.patience_seconds,
@@ -59,7 +63,15 @@ def build(settings: ReindexSettings) -> Services:
             max_queued=settings.max_queued,
         ),
     )
-    return Services(SweepService(means), Upkeep(store, _embedding_job(settings), settings.knock_seconds))
+    upkeep = Upkeep(
+        store,
+        Eraser(database, told),
+        Courier(Outbox(database), private=settings.webhooks_private),
+        _embedding_job(settings),
+        settings.knock_seconds,
+        settings.erase_after_seconds,
+    )
+    return Services(SweepService(means), upkeep)
 
 
 def _embedding_job(settings: ReindexSettings) -> Knock | None:

@@ -82,6 +82,9 @@ class LocalAws(Server):
             "GATEWAY_PORT": str(self.port),
             "BIND_HOST": HOST,
             "SERVICES": ",".join(self._services),
+            # what presigned addresses are checked against
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
             "PERSIST_STATE": str(int(self._durable)),
             "STATE_DIR": str(self.folder / "state"),
             "S3_PERSIST": str(int(self._durable)),

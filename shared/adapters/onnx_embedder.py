@@ -296,7 +296,9 @@ def _open_session(path: Path, threads: int) -> InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads leave the cores to others
+    options.add_session_config_entry(
+        "session.force_spinning_stop", "1"
+    )  # idle threads leave the cores to others
     options.log_severity_level = 3
     onnxruntime.disable_telemetry_events()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from email.header import Header, decode_header, make_header
 from email.utils import parsedate_to_datetime
@@ -30,7 +31,7 @@ class Bucket:
         self._lazy: S3Client | None = None
 
     @property
-    def _client(self) -> S3Client:
+    def client(self) -> S3Client:
         if self._lazy is None:
             import boto3  # heavy: loaded when first used
             from botocore.config import Config
@@ -43,6 +44,7 @@ class Bucket:
                     connect_timeout=3,
                     read_timeout=30,
                     retries={"max_attempts": 3, "mode": "standard"},
+                    signature_version="s3v4",
                     s3={"addressing_style": "path"} if self._endpoint_url else {},
                     max_pool_connections=32,
                 ),
@@ -52,8 +54,8 @@ class Bucket:
     def head(self, key: str) -> ObjectState | None:
         """The object as it is now, None when there is none."""
         try:
-            with _translated(key):
-                answer = self._client.head_object(Bucket=self.name, Key=key)
+            with translated(key):
+                answer = self.client.head_object(Bucket=self.name, Key=key)
         except NotFound:
             return None
         return _state(self.name, key, answer)
@@ -61,8 +63,8 @@ class Bucket:
     def read(self, state: ObjectState) -> bytes:
         """The bytes of exactly that version. Raises NotFound or Conflict when it is no longer there."""
         version: Any = {"VersionId": state.version_id} if state.version_id else {}
-        with _translated(state.key):
-            answer = self._client.get_object(Bucket=self.name, Key=state.key, IfMatch=state.etag, **version)
+        with translated(state.key):
+            answer = self.client.get_object(Bucket=self.name, Key=state.key, IfMatch=state.etag, **version)
             return answer["Body"].read()
 
     def pages(self, after: str = "") -> Iterator[Page]:
@@ -72,8 +74,8 @@ class Bucket:
         """
         last = False
         while not last:
-            with _translated(after):
-                answer = self._client.list_objects_v2(Bucket=self.name, StartAfter=after, MaxKeys=PAGE_KEYS)
+            with translated(after):
+                answer = self.client.list_objects_v2(Bucket=self.name, StartAfter=after, MaxKeys=PAGE_KEYS)
             last = not answer["IsTruncated"]
             objects = [
                 Listed(found["Key"], found["ETag"], found["Size"], found["LastModified"])
@@ -84,25 +86,77 @@ class Bucket:
             after = objects[-1].key if objects else after
 
     def put(self, key: str, body: IO[bytes], *, content_type: str, metadata: Mapping[str, str]) -> None:
-        with _translated(key):
-            self._client.put_object(
+        with translated(key):
+            self.client.put_object(
                 Bucket=self.name,
                 Key=key,
                 Body=body,
                 ContentType=content_type,
-                Metadata={name: _to_header(value) for name, value in metadata.items()},
+                Metadata={name: to_header(value) for name, value in metadata.items()},
             )
 
-    def delete(self, key: str) -> None:
-        with _translated(key):
-            self._client.delete_object(Bucket=self.name, Key=key)
+    def describe(self, state: ObjectState, metadata: Mapping[str, str]) -> ObjectState:
+        """The same bytes under other metadata: the object as it is then.
+
+        Raises Conflict when the object is another by now.
+        """
+        with translated(state.key):
+            known = self.client.head_object(Bucket=self.name, Key=state.key)
+            copied = self.client.copy_object(
+                Bucket=self.name,
+                Key=state.key,
+                CopySource={"Bucket": self.name, "Key": state.key},
+                CopySourceIfMatch=state.etag,
+                MetadataDirective="REPLACE",
+                ContentType=known["ContentType"],
+                Metadata={name: to_header(value) for name, value in metadata.items()},
+            )
+        etag, version = copied["CopyObjectResult"]["ETag"], copied.get("VersionId")
+        return replace(state, etag=etag, version_id=version, metadata=dict(metadata))
+
+    def erase(self, key: str) -> int | None:
+        """Removes the object with its older versions: how many those were, None when we may not know.
+
+        What is put there meanwhile stays.
+        """
+        with translated(key):
+            marker = self.client.delete_object(Bucket=self.name, Key=key).get("VersionId")
+        if marker is None:
+            return 0
+        try:
+            with translated(key):
+                return self._erase_versions(key, marker)
+        except InvalidInput:
+            return None
+
+    def _erase_versions(self, key: str, marker: str) -> int:
+        """The delete marker, and everything that is not newer: clocks have seconds, so the newest of all may be."""
+        found = list(self._versions(key))
+        until = max(one["LastModified"] for one in found if one["VersionId"] == marker)
+        older = [
+            one
+            for one in found
+            if one["VersionId"] == marker or (one["LastModified"] <= until and not one["IsLatest"])
+        ]
+        for one in older:
+            self.client.delete_object(Bucket=self.name, Key=key, VersionId=one["VersionId"])
+        return sum("Size" in one for one in older)
+
+    def _versions(self, key: str) -> Iterator[Any]:
+        """Versions and delete markers (those have no Size) of exactly that key, which is listed before all that begin so."""
+        for page in self.client.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=key):
+            found: list[Any] = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            mine = [one for one in found if one["Key"] == key]
+            yield from mine
+            if len(mine) < len(found):
+                return
 
     def setup(self) -> BucketSetup:
         """Raises NotFound, InvalidInput when the caller may not know, or Unavailable."""
         name = self.name
-        with _translated(name):
-            told = self._client.get_bucket_notification_configuration(Bucket=name)
-            versions = self._client.get_bucket_versioning(Bucket=name)
+        with translated(name):
+            told = self.client.get_bucket_notification_configuration(Bucket=name)
+            versions = self.client.get_bucket_versioning(Bucket=name)
         return BucketSetup(
             events={
                 found["QueueArn"]: list(found["Events"]) for found in told.get("QueueConfigurations", [])
@@ -114,8 +168,8 @@ class Bucket:
 
     def _expiring(self) -> bool:
         try:
-            with _translated(self.name):
-                rules = self._client.get_bucket_lifecycle_configuration(Bucket=self.name)["Rules"]
+            with translated(self.name):
+                rules = self.client.get_bucket_lifecycle_configuration(Bucket=self.name)["Rules"]
         except NotFound:
             return False
         return any(rule.get("Expiration") and rule["Status"] == "Enabled" for rule in rules)
@@ -146,7 +200,7 @@ def _state(bucket: str, key: str, answer: Mapping[str, Any]) -> ObjectState:
     )
 
 
-def _to_header(value: str) -> str:
+def to_header(value: str) -> str:
     return value if value.isascii() else Header(value, "utf-8", maxlinelen=2048).encode()
 
 
@@ -160,7 +214,7 @@ def _from_header(value: str) -> str:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def translated(key: str) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError  # heavy: loaded when first used
 
     try:

@@ -49,6 +49,7 @@ CATALOGUE: dict[str, Metric] = {
     "generator_cold_starts": Metric("counter", "Answers that had to wait for a model to wake."),
     "breaker_open": Metric("gauge", "1 while a dependency is not asked any more.", ("dependency",)),
     "database_pool": Metric("gauge", "The pool of database connections.", ("state",)),
+    "webhook_messages": Metric("counter", "Attempts at messages to webhooks, by outcome.", ("outcome",)),
     "documents": Metric("counter", "Documents worked on, by outcome.", ("outcome",)),
     "sweep_objects": Metric("counter", "Objects that sweeps compared with the index."),
     "sweep_repairs": Metric(

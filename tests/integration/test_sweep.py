@@ -65,7 +65,7 @@ def test_an_untouched_bucket_costs_one_listing_and_reads_no_object(
     fill(installation, 7)
     sweeper.settle()
     before = installation.rows("select xmin::text, id from documents order by id")
-    asked = calls(sweeper.services.sweep._means.bucket._client)
+    asked = calls(sweeper.services.sweep._means.bucket.client)
     sent = calls(sweeper.services.sweep._means.ingest._client)
     assert sweeper.settle()["objects"] == 7
     assert asked == ["ListObjectsV2"] * 3
@@ -380,7 +380,7 @@ def test_a_bucket_that_does_not_exist_deletes_nothing(installation: Installation
 def test_a_listing_in_another_order_is_not_believed(installation: Installation, sweeper: Sweeper) -> None:
     """What it does not show where it should be would be taken for deleted."""
     fill(installation, 4)
-    client = sweeper.services.sweep._means.bucket._client
+    client = sweeper.services.sweep._means.bucket.client
     client.meta.events.register(
         "after-call.s3.ListObjectsV2", lambda parsed, **_: parsed["Contents"].reverse()
     )

@@ -14,6 +14,7 @@ from uuid import UUID
 from shared.adapters.cache.client import COOLDOWN_S, FAILURES, CacheSettings
 from shared.adapters.cache.wire import script
 from shared.core.breaker import Breaker
+from shared.core.errors import Unavailable
 from shared.telemetry import get_logger
 
 _log = get_logger(__name__)
@@ -21,10 +22,14 @@ DEFAULT_LEASE_S = 900
 TICKET_S = 10
 """How long a reader may take from being given a ticket (visit.lua) to using it."""
 _CONNECT_S, _TOTAL_S = 0.15, 0.25
+_SCANNED = 1_000  # names that Redis looks at for one reply
 
 
 class Evaluate(Protocol):
     def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any: ...
+    def scan(self, cursor: int, pattern: str, /) -> tuple[int, list[str]]:
+        """Where to go on, 0 at the end; and some names."""
+
     def close(self) -> None: ...
 
 
@@ -67,6 +72,22 @@ class Epochs:
         self._breaker.succeeded()
         return confirmed
 
+    def drop_stale(self, tenant: UUID, epoch: int) -> int | None:
+        """How many answers of older epochs were removed; None where there is no cache. Nobody would be given them, but
+        there they are. Raises Unavailable."""
+        if self._evaluate is None:
+            return None
+        cursor, dropped, pattern = 0, 0, f"rz:a:{tenant}:*"
+        try:
+            while True:
+                cursor, names = self._evaluate.scan(cursor, pattern)
+                if names:
+                    dropped += int(self._evaluate(script("drop_stale").text, names, [str(epoch)]))
+                if not cursor:
+                    return dropped
+        except Exception as error:
+            raise Unavailable("redis", f"stale answers could not be removed ({error})") from error
+
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
         if self._evaluate is not None:
@@ -104,6 +125,10 @@ class _OverResp:
     def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any:
         return self._client.eval(script, len(keys), *keys, *args)
 
+    def scan(self, cursor: int, pattern: str, /) -> tuple[int, list[str]]:
+        following, names = self._client.scan(cursor, pattern, _SCANNED)
+        return int(following), [name.decode() if isinstance(name, bytes) else name for name in names]
+
     def close(self) -> None:
         self._client.close()
 
@@ -118,6 +143,10 @@ class _OverRest:
 
     def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any:
         return self._client.eval(script, keys, args)
+
+    def scan(self, cursor: int, pattern: str, /) -> tuple[int, list[str]]:
+        following, names = self._client.scan(cursor, pattern, _SCANNED)
+        return int(following), list(names)
 
     def close(self) -> None:
         self._client.close()

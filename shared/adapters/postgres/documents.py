@@ -6,7 +6,7 @@ written then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
@@ -20,9 +20,23 @@ from shared.adapters.cache.epochs import Epochs
 from shared.adapters.postgres.coherence import Bump, EpochStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
+from shared.adapters.postgres.webhooks import tell
 from shared.core.errors import ConfigurationError, Conflict, Forbidden, LeaseLost
+from shared.core.keys import document_metadata
 from shared.core.labels import Labels
-from shared.core.models import Chunk, Claim, Coherence, Collection, Observed, Publication, Space, Version
+from shared.core.models import (
+    Chunk,
+    Claim,
+    Coherence,
+    Collection,
+    ObjectState,
+    Observed,
+    Publication,
+    Space,
+    Status,
+    Version,
+)
+from shared.core.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +44,7 @@ if TYPE_CHECKING:
 
 _SQL = load("documents")
 _SLICE = 500
+_NOTHING: Mapping[str, int] = {}
 _EMBED_SLICE = 256  # chunks that one lease of the embedding job covers, within one document
 
 
@@ -82,9 +97,18 @@ class DocumentStore:
         assert row is not None
         return Observed(row["id"], row["handled"])
 
-    def announce(self, tenant: UUID, bucket: str, key: str, acl: Labels, sees: Labels) -> UUID:
+    def announce(
+        self,
+        tenant: UUID,
+        bucket: str,
+        key: str,
+        acl: Labels,
+        sees: Labels,
+        seconds: float | None = None,
+    ) -> UUID:
         """The document of a key that is about to be uploaded, `pending` from now on and shown to those acl names.
 
+        seconds: how long the upload may take; a few minutes unless said.
         Raises Forbidden when it would replace one that the uploader, who sees these labels, may not see.
         """
         with self._database.transaction(tenant) as cursor:
@@ -98,6 +122,7 @@ class DocumentStore:
                     "key": key,
                     "acl": None if acl is None else list(acl),
                     "sees": None if sees is None else list(sees),
+                    "seconds": seconds,
                 },
             ).fetchone()
         if row is None:
@@ -123,7 +148,15 @@ class DocumentStore:
             cursor.execute(_SQL["release"], _fence(claim))
 
     def settle(self, claim: Claim, sequencer: str) -> None:
-        self._write(claim, "settle", {"sequencer": sequencer})
+        """Nothing to do; whoever waits since the object was put hears how it went before."""
+        with self._database.transaction(claim.tenant_id) as cursor:
+            row = _locked(cursor, claim)
+            cursor.execute(_SQL["settle"], _fence(claim) | {"sequencer": sequencer})
+            if claim.status in (Status.PENDING, Status.PROCESSING):
+                found = (
+                    WebhookEvent.FAILED if row["published_generation"] is None else WebhookEvent.SEARCHABLE
+                )
+                tell(cursor, claim.id, found)
 
     def collection(self, tenant: UUID, name: str) -> Collection:
         """A tenant's collection, made when it is new."""
@@ -225,6 +258,7 @@ class DocumentStore:
         with self._database.transaction(claim.tenant_id) as cursor:
             _locked(cursor, claim)
             cursor.execute(_SQL["touch"], _fence(claim) | _version(version))
+            tell(cursor, claim.id, WebhookEvent.SEARCHABLE)
             self.bump(cursor, claim.tenant_id)
 
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
@@ -232,18 +266,46 @@ class DocumentStore:
         with self._database.transaction(claim.tenant_id) as cursor:
             self._fail(cursor, _locked(cursor, claim), claim.tenant_id, version, code, reason)
 
-    def tombstone(self, tenant: UUID, document: UUID, sequencer: str = "") -> Coherence:
-        """Invisible in the index when this returns; whoever works on the document loses it."""
+    def describe(self, tenant: UUID, document: UUID, known: str, state: ObjectState) -> Coherence:
+        """The object has other metadata now and is otherwise the one whose etag was known.
+
+        Whoever works on the document loses it, for the metadata they have seen may be the older ones.
+        """
+        values = {
+            "id": document,
+            "known": known,
+            "etag": state.etag,
+            "version_id": state.version_id,
+            "metadata": Jsonb(document_metadata(state.metadata)),
+        }
+        with self._database.transaction(tenant) as cursor:
+            cursor.execute(_SQL["describe"], values)
+            return self.bump(cursor, tenant).coherence
+
+    def tombstone(
+        self, tenant: UUID, document: UUID, sequencer: str = "", removed: Mapping[str, int] = _NOTHING
+    ) -> Coherence:
+        """Invisible in the index when this returns; whoever works on the document loses it.
+
+        removed: what was taken away elsewhere, by place, for the receipt.
+        """
         with self._database.transaction(tenant) as cursor:
             before = _counted(cursor.execute(_SQL["lock_any"], {"id": document}).fetchone())
+            cursor.execute(_SQL["open_receipt"], {"id": document})
             cursor.execute(_SQL["tombstone"], {"id": document, "sequencer": sequencer})
             self._recount(cursor, before, None)
-            return self.bump(cursor, tenant).coherence
+            note_removed(cursor, document, removed)
+            bump = self.bump(cursor, tenant)
+            told = {"epoch": bump.epoch, "coherent": bump.coherence.coherent, "until": bump.coherence.until}
+            cursor.execute(_SQL["note_coherence"], told | {"id": document})
+            return bump.coherence
 
     def clean(self, tenant: UUID, document: UUID, keep: int | None) -> int:
         """How many chunks were removed for good: of generations before keep, or all that a document had which is gone."""
         with self._database.transaction(tenant) as cursor:
-            return self._remove(cursor, document, below=keep)
+            if keep is not None:
+                return self._remove(cursor, document, below=keep)
+            return remove_rest(cursor, document)
 
     def bump(self, cursor: Cursor[DictRow], tenant: UUID) -> Bump:
         """Last in the transaction of whatever changes what questions are answered from."""
@@ -262,6 +324,7 @@ class DocumentStore:
         self._check_complete(cursor, values)
         cursor.execute(_SQL["publish"], values)
         self._recount(cursor, _counted(row), _Counted(publication.collection, publication.chunks))
+        tell(cursor, row["id"], WebhookEvent.SEARCHABLE)
         self.bump(cursor, tenant)
 
     def _fail(
@@ -269,6 +332,7 @@ class DocumentStore:
     ) -> None:
         cursor.execute(_SQL["fail"], _fence(row) | _version(version) | {"code": code, "reason": reason})
         self._recount(cursor, _counted(row), None)
+        tell(cursor, row["id"], WebhookEvent.FAILED)
         self.bump(cursor, tenant)
 
     def _taken(self, cursor: Cursor[DictRow], document: UUID, generation: int) -> DictRow | None:
@@ -320,6 +384,33 @@ class DocumentStore:
         with self._database.transaction(claim.tenant_id) as cursor:
             if cursor.execute(_SQL[name], _fence(claim) | values).rowcount == 0:
                 raise LeaseLost
+
+
+def remove_rest(cursor: Cursor[DictRow], document: UUID) -> int:
+    """How many chunks a document still had that is gone; they and their vectors stand in its receipt."""
+    values = {"id": document, "below": None, "spare": None}
+    vectors = _vectors_of(cursor, document)
+    row = cursor.execute(_SQL["remove_chunks"], values).fetchone()
+    removed = int(row["removed"]) if row else 0
+    if removed:
+        note_removed(cursor, document, {"index.chunks": removed, **vectors})
+    return removed
+
+
+def _vectors_of(cursor: Cursor[DictRow], document: UUID) -> dict[str, int]:
+    """By space."""
+    found: dict[str, int] = {}
+    for space in cursor.execute(_SQL["spaces"]).fetchall():
+        statement = vectors_statement(_SQL["count_vectors"], space["id"])
+        row = cursor.execute(statement, {"id": document}).fetchone()
+        found[f"index.vectors.{space['name']}"] = int(row["vectors"]) if row else 0
+    return found
+
+
+def note_removed(cursor: Cursor[DictRow], document: UUID, removed: Mapping[str, int]) -> None:
+    if removed:
+        values = {"id": document, "places": list(removed), "counts": list(removed.values())}
+        cursor.execute(_SQL["note_removed"], values)
 
 
 def vectors_statement(statement: LiteralString, space: int) -> sql.Composed:

@@ -15,5 +15,5 @@ create index vectors_{space}_hnsw on vectors_{space} using hnsw (embedding halfv
 alter table vectors_{space} enable row level security;
 alter table vectors_{space} force row level security;
 create policy tenant on vectors_{space} using (tenant_id = (select current_tenant()));
-grant select on vectors_{space} to ragzero_query;
+grant select on vectors_{space} to ragzero_query, ragzero_reindex;
 grant select, insert, delete on vectors_{space} to ragzero_ingest, ragzero_embed;

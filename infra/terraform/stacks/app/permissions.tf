@@ -35,9 +35,14 @@ locals {
     ]
     query = [
       { action = "s3:PutObject", resources = local.objects, reason = "uploads through the API" },
+      { action = "s3:GetObject", resources = local.objects, reason = "an object's state as it is now; other metadata is a copy of it onto itself; download links" },
+      { action = "s3:GetObjectVersion", resources = local.objects, reason = "a download link is of one version" },
+      { action = "s3:ListMultipartUploadParts", resources = local.objects, reason = "an upload in parts is completed when all bytes are there" },
+      { action = "s3:AbortMultipartUpload", resources = local.objects, reason = "one that is given up leaves nothing" },
       { action = "s3:DeleteObject", resources = local.objects, reason = "deletes through the API" },
-      { action = "s3:GetObject", resources = local.objects, reason = "why a document is not searchable: the object's state as it is now" },
       { action = "s3:ListBucket", resources = local.bucket, reason = "without it a missing object is 403 and not 404" },
+      { action = "s3:DeleteObjectVersion", resources = local.objects, reason = "a delete takes older versions along" },
+      { action = "s3:ListBucketVersions", resources = local.bucket, reason = "which those are" },
       { action = "s3:GetBucketNotification", resources = local.bucket, reason = "the doctor: does the bucket report to the queue?" },
       { action = "s3:GetBucketVersioning", resources = local.bucket, reason = "the doctor: does it keep versions?" },
       { action = "s3:GetLifecycleConfiguration", resources = local.bucket, reason = "the doctor: does it delete by itself?" },

@@ -30,21 +30,29 @@ returning id, seen_sequencer, done_sequencer,
 -- An upload is about to be put in the bucket: pending until its event was worked on. It is shown under its own labels
 -- from now on, unless an older generation is visible under others. No row: a document that is not for the uploader's
 -- eyes, sees, has that name.
-insert into documents as d (tenant_id, collection_id, bucket, key, acl, timeline)
-values (%(tenant)s, %(collection)s, %(bucket)s, %(key)s, %(acl)s,
+insert into documents as d (tenant_id, collection_id, bucket, key, acl, upload_until, timeline)
+values (%(tenant)s, %(collection)s, %(bucket)s, %(key)s, %(acl)s, now() + make_interval(secs => %(seconds)s),
         jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now())))
 on conflict (bucket, key) do update
 set status = 'pending', updated_at = now(), timeline = timeline_with(d.timeline, 'pending', null),
-    acl = case when d.published_generation is null then excluded.acl else d.acl end
+    acl = case when d.published_generation is null then excluded.acl else d.acl end, upload_until = excluded.upload_until
 where d.status = 'deleted' or %(sees)s::text[] is null or d.acl is null or d.acl && %(sees)s::text[]
 returning id
 
 -- name: withdraw
-update documents
-set status = case when published_generation is not null then 'searchable'
-                  when reason is not null then 'failed' else 'deleted' end,
-    updated_at = now(), timeline = timeline_with(timeline, 'pending', 'the upload failed')
-where id = %(id)s and status = 'pending'
+-- One that was never there leaves a tombstone, too, whose name is to be taken away; no cache knew of it.
+with withdrawn as (
+    update documents
+    set status = case when published_generation is not null then 'searchable'
+                      when reason is not null then 'failed' else 'deleted' end,
+        updated_at = now(), timeline = timeline_with(timeline, 'pending', 'the upload failed')
+    where id = %(id)s and status = 'pending'
+    returning id, tenant_id, key, status
+)
+insert into deletions (document_id, tenant_id, key_hash, coherent)
+select id, tenant_id, sha256(convert_to(key, 'UTF8')), true from withdrawn where status = 'deleted'
+on conflict (document_id) do update
+set key_hash = excluded.key_hash, requested_at = now(), coherent = true, removed = '{}', erased_at = null
 
 -- name: claim
 -- The lease, when nobody holds it. attempt is the fencing token of everything that follows.
@@ -186,9 +194,13 @@ with gone as (
     from lexemes l join counted using (collection_id, lexeme)
     order by l.collection_id, l.lexeme
     for update of l
+), forgotten as (
+    delete from lexemes l using locked
+    where l.collection_id = locked.collection_id and l.lexeme = locked.lexeme and l.chunks <= locked.chunks
 ), lowered as (
     update lexemes l set chunks = l.chunks - locked.chunks
-    from locked where l.collection_id = locked.collection_id and l.lexeme = locked.lexeme
+    from locked
+    where l.collection_id = locked.collection_id and l.lexeme = locked.lexeme and l.chunks > locked.chunks
 )
 select count(*) as removed from gone
 
@@ -214,6 +226,18 @@ set published_generation = null, status = 'failed', staged = null, reason_code =
     timeline = timeline_with(timeline, 'failed', %(reason)s)
 where id = %(id)s and attempt = %(attempt)s
 
+-- name: describe
+-- What failed is looked at anew by the event of this change. While another version is on its way to be worked on, only
+-- who sees the document and what it is filtered by change.
+update documents
+set metadata = %(metadata)s, attempt = attempt + 1, lease_until = null, updated_at = now(),
+    etag = case when etag = %(known)s and status <> 'failed' then %(etag)s else etag end,
+    version_id = case when etag = %(known)s and status <> 'failed' then %(version_id)s else version_id end,
+    staged = case when staged is null then null
+             else jsonb_set(staged, '{version,metadata}', %(metadata)s::jsonb) end,
+    timeline = timeline_with(timeline, status, 'other metadata')
+where id = %(id)s and status <> 'deleted'
+
 -- name: tombstone
 -- Invisible from here on; a worker that still holds the document is fenced off, a job that embeds it too.
 with moot as (delete from embed_waiting where document_id = %(id)s)
@@ -224,6 +248,31 @@ set published_generation = null, status = 'deleted', staged = null, reason_code 
     attempt = attempt + 1, lease_until = null, updated_at = now(),
     timeline = case when status = 'deleted' then timeline else timeline_with(timeline, 'deleted', null) end
 where id = %(id)s
+
+-- name: open_receipt
+-- Before the tombstone: a document that is deleted already keeps the receipt it has.
+insert into deletions as r (document_id, tenant_id, key_hash)
+select id, tenant_id, sha256(convert_to(key, 'UTF8')) from documents where id = %(id)s and status <> 'deleted'
+on conflict (document_id) do update
+set key_hash = excluded.key_hash, requested_at = now(), removed = '{}', erased_at = null
+
+-- name: note_coherence
+update deletions set epoch = %(epoch)s, coherent = %(coherent)s, coherent_until = %(until)s where document_id = %(id)s
+
+-- name: note_removed
+-- Added to what was removed from these places before.
+update deletions
+set removed = removed || coalesce((
+    select jsonb_object_agg(place, jsonb_build_object(
+        'removed', coalesce((removed -> place ->> 'removed')::bigint, 0) + count, 'at', now()))
+    from unnest(%(places)s::text[], %(counts)s::bigint[]) as new (place, count)), '{}')
+where document_id = %(id)s
+
+-- name: spaces
+select id, name from spaces order by id
+
+-- name: count_vectors
+select count(*) as vectors from {vectors} where document_id = %(id)s
 
 -- name: count_collection
 update collections set documents = documents + %(documents)s, chunks = chunks + %(chunks)s where id = %(collection)s

@@ -28,14 +28,14 @@ update sweeps set lease_until = null, error = %(error)s, updated_at = now()
 where id = %(id)s and token = %(token)s
 
 -- name: finish
--- What this sweep has not found again is settled.
+-- What this sweep has not found again is settled. The cursor is some document's key, which may be deleted one day.
 with settled as (
     delete from sweep_findings f
     where f.bucket = %(bucket)s and f.sweep_id < %(id)s
       and exists (select from sweeps s where s.id = %(id)s and s.token = %(token)s)
 )
 update sweeps
-set finished_at = now(), updated_at = now(), lease_until = null, error = null, counts = %(counts)s
+set finished_at = now(), updated_at = now(), lease_until = null, error = null, counts = %(counts)s, cursor = ''
 where id = %(id)s and token = %(token)s
 returning now() as at
 
@@ -102,7 +102,8 @@ with absent as (
     where d.bucket = %(bucket)s and d.key collate "C" > %(after)s
       and (%(last)s::text is null or d.key collate "C" <= %(last)s)
       and d.status <> 'deleted' and d.updated_at < %(asked_at)s and (d.lease_until is null or d.lease_until < now())
-      and (d.status <> 'pending' or d.updated_at < now() - interval '15 minutes')
+      and (d.status <> 'pending' or (d.updated_at < now() - interval '15 minutes'
+                                     and coalesce(d.upload_until < now(), true)))
       and not exists (select from unnest(%(keys)b::text[]) as listed (key) where listed.key = d.key)
     order by d.key collate "C"
     limit %(most_gone)s
@@ -224,6 +225,10 @@ with old_answers as (
     delete from usage_days where day < current_date - interval '25 months' returning 1
 ), old_wakeups as (
     delete from wakeups where at < now() - interval '30 days' returning 1
+), old_messages as (
+    delete from webhook_messages where given_up_at < now() - interval '7 days' returning 1
+), old_jobs as (
+    delete from jobs where created_at < now() - interval '30 days' returning 1
 ), old_sweeps as (
     delete from sweeps s
     where finished_at < now() - interval '30 days'
@@ -232,4 +237,4 @@ with old_answers as (
 )
 select (select count(*) from old_answers) as answers, (select count(*) from old_similar) as semantic_answers,
        (select count(*) from old_usage) as usage_days, (select count(*) from old_wakeups) as wakeups,
-       (select count(*) from old_sweeps) as sweeps
+       (select count(*) from old_messages) as webhook_messages, (select count(*) from old_jobs) as jobs, (select count(*) from old_sweeps) as sweeps
