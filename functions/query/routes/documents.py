@@ -34,12 +34,12 @@ def router(max_upload_bytes: int) -> APIRouter:
         rows, following = await wired.documents.list(
             who, limit=limit, cursor=cursor, status=status, collection=collection
         )
-        return DocumentPage(items=[_view(row) for row in rows], next_cursor=following)
+        return DocumentPage(items=[view(row) for row in rows], next_cursor=following)
 
     @routes.get("/{id}")
     async def document(id: UUID, who: Reader, wired: Wired) -> DocumentView:
         """What is known of a document: its status, how it got there, and why where it is not searchable."""
-        return _view(await wired.documents.get(who, id))
+        return view(await wired.documents.get(who, id))
 
     @routes.post("", status_code=202, max_body_size=max_upload_bytes + _FORM_OVERHEAD)
     async def upload(
@@ -75,5 +75,5 @@ def _content_type(name: str) -> str:
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def _view(document: Document) -> DocumentView:
+def view(document: Document) -> DocumentView:
     return DocumentView.model_validate(document, from_attributes=True)
