@@ -9,19 +9,21 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from shared.client import ApiError, Ragzero, RagzeroError, Unreachable
+from shared.client import Progress as Uploaded
+from shared.client.types import DocumentView, JobView, Status
+
 ROOT = Path(__file__).resolve().parents[1]
-_SETTLED = ("searchable", "failed", "deleted")
 _PATIENCE_S = 600
 _MODULES = {
     "collection": "scripts.rag_collection",
@@ -35,16 +37,15 @@ class Failure(Exception):
     """What a person is told before the exit status 1."""
 
 
-def connect(key: str = "RAGZERO_API_KEY") -> httpx.Client:
+def connect(key: str = "RAGZERO_API_KEY") -> Ragzero:
     """key: the variable that holds it."""
     found = _environment()
     try:
-        url, secret = found["RAGZERO_API_URL"], found[key]
+        return Ragzero(found["RAGZERO_API_URL"], found[key])
     except KeyError as missing:
         raise Failure(
             f"{missing.args[0]} is not set and {ROOT / '.local/env'} does not have it; run scripts/up"
         ) from None
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
 
 
 def _environment() -> dict[str, str]:
@@ -53,26 +54,25 @@ def _environment() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line) | dict(os.environ)
 
 
-def call(api: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:
+def call(api: Ragzero, method: str, path: str, **options: Any) -> dict[str, Any]:
+    with failing(api):
+        return api.request(method, path, **options)
+
+
+@contextmanager
+def failing(api: Ragzero) -> Iterator[None]:
+    """What goes wrong in here a person is told."""
     try:
-        answer = api.request(method, path, **options)
-    except httpx.TransportError as error:
-        raise Failure(f"{api.base_url} does not answer ({error}); is it up? scripts/up starts it") from error
-    if answer.is_error:
-        raise Failure(_problem(answer))
-    body: dict[str, Any] = answer.json()
-    return body
+        yield
+    except Unreachable as error:
+        raise Failure(f"{error}; is it up? scripts/up starts it") from error
+    except ApiError as error:
+        raise Failure(str(error) if error.detail else f"{error.status} from {api.url}") from error
+    except RagzeroError as error:
+        raise Failure(str(error)) from error
 
 
-def _problem(answer: httpx.Response) -> str:
-    try:
-        return f"{answer.status_code}: {answer.json()['detail']}"
-    except (ValueError, KeyError):
-        return f"{answer.status_code} from {answer.url}"
-
-
-def add(api: httpx.Client, arguments: argparse.Namespace) -> int:
-    files = list(_files(arguments.file))
+def add(api: Ragzero, arguments: argparse.Namespace) -> int:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -80,60 +80,39 @@ def add(api: httpx.Client, arguments: argparse.Namespace) -> int:
         TimeElapsedColumn(),
         console=console,
     )
-    with bar:
-        sending = bar.add_task("uploading ", total=len(files))
-        waiting = bar.add_task("searchable", total=len(files))
-        sent: dict[str, Path] = {}
-        for path, name in files:
-            sent[_upload(api, path, name, arguments)] = path
-            bar.advance(sending)
-        failed = [
-            document
-            for document in _settle(api, sent)
-            if bar.advance(waiting) or document["status"] == "failed"
-        ]
-    for document in failed:
-        console.print(f"[red]failed[/] {sent[document['id']]}: {document['reason']}", highlight=False)
-    return 1 if failed else 0
+    with bar, failing(api):
+        sending = bar.add_task("uploading ", total=None)
+        waiting = bar.add_task("searchable", total=None)
+
+        def show(known: Uploaded) -> None:
+            bar.update(sending, completed=known.uploaded, total=known.files)
+            bar.update(waiting, completed=known.settled, total=known.files)
+
+        job = _upload(api, arguments, show)
+    for document in job["failed"]:
+        console.print(f"[red]failed[/] {document['uri']}: {document['reason']}", highlight=False)
+    if job["status"] != "done":
+        raise Failure("some documents are still being worked on; scripts/rag status shows them")
+    return 1 if job["counts"]["failed"] else 0
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    for path in paths:
-        if path.is_dir():
-            yield from (
-                (one, str(one.relative_to(path.parent))) for one in sorted(path.rglob("*")) if one.is_file()
-            )
-        elif path.is_file():
-            yield path, path.name
-        else:
-            raise Failure(f"{path}: no such file")
+def _upload(api: Ragzero, arguments: argparse.Namespace, show: Callable[[Uploaded], None]) -> JobView:
+    metadata = dict(pair.split("=", 1) for pair in arguments.meta or [])
+    try:
+        return api.upload(
+            arguments.file,
+            collection=arguments.collection,
+            metadata=metadata,
+            on_progress=show,
+            timeout=_PATIENCE_S,
+        )
+    except FileNotFoundError as error:
+        raise Failure(str(error)) from error
 
 
-def _upload(api: httpx.Client, path: Path, name: str, arguments: argparse.Namespace) -> str:
-    fields = {"collection": arguments.collection} if arguments.collection else {}
-    if arguments.meta:
-        fields["metadata"] = json.dumps(dict(pair.split("=", 1) for pair in arguments.meta))
-    with path.open("rb") as file:
-        return str(call(api, "POST", "/v1/documents", files={"file": (name, file)}, data=fields)["id"])
-
-
-def _settle(api: httpx.Client, ids: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """The documents as they become searchable, or fail."""
-    left, deadline = list(ids), time.monotonic() + _PATIENCE_S
-    while left and time.monotonic() < deadline:
-        document = call(api, "GET", f"/v1/documents/{left[0]}")
-        if document["status"] in _SETTLED:
-            left.pop(0)
-            yield document
-        else:
-            left.append(left.pop(0))
-            time.sleep(0.1)
-    if left:
-        raise Failure(f"{len(left)} documents are still being worked on; scripts/rag status shows them")
-
-
-def ask(api: httpx.Client, arguments: argparse.Namespace) -> int:
-    answer = call(api, "POST", "/v1/query", json=_question(arguments))
+def ask(api: Ragzero, arguments: argparse.Namespace) -> int:
+    with failing(api):
+        answer = api.ask(arguments.question, **_narrowed(arguments))
     console.print(answer["answer"], highlight=False, markup=False)
     sources = {c["marker"]: (c["uri"], c["page"]) for c in answer["citations"]}
     for marker, (uri, page) in sorted(sources.items()):
@@ -146,37 +125,27 @@ def ask(api: httpx.Client, arguments: argparse.Namespace) -> int:
     return 0 if answer["supported"] else 2
 
 
-def search(api: httpx.Client, arguments: argparse.Namespace) -> int:
-    for number, one in enumerate(call(api, "POST", "/v1/search", json=_question(arguments))["results"], 1):
+def search(api: Ragzero, arguments: argparse.Namespace) -> int:
+    with failing(api):
+        found = api.search(arguments.question, **_narrowed(arguments))
+    for number, one in enumerate(found["results"], 1):
         place = f"{one['uri']}" + (f", page {one['page']}" if one["page"] else "")
         console.print(f"{number}. {place}  {one['score']:.3f}", style="bold", highlight=False, markup=False)
         console.print(one["text"] + "\n", highlight=False, markup=False)
     return 0
 
 
-def _question(arguments: argparse.Namespace) -> dict[str, Any]:
-    body: dict[str, Any] = {"question": arguments.question, "top_k": arguments.top_k}
-    if arguments.collection:
-        body["collection"] = arguments.collection
-    if arguments.filter:
-        body["filter"] = json.loads(arguments.filter)
-    return body
+def _narrowed(arguments: argparse.Namespace) -> dict[str, Any]:
+    filter = json.loads(arguments.filter) if arguments.filter else None
+    return {"top_k": arguments.top_k, "collection": arguments.collection, "filter": filter}
 
 
-def documents(api: httpx.Client, status: str | None = None) -> Iterator[dict[str, Any]]:
-    cursor: str | None = None
-    while True:
-        given = {"limit": 200, "status": status, "cursor": cursor}
-        page = call(
-            api, "GET", "/v1/documents", params={name: value for name, value in given.items() if value}
-        )
-        yield from page["items"]
-        cursor = page["next_cursor"]
-        if not cursor:
-            return
+def documents(api: Ragzero, status: Status | None = None) -> Iterator[DocumentView]:
+    with failing(api):
+        yield from api.everything(status=status)
 
 
-def ls(api: httpx.Client, arguments: argparse.Namespace) -> int:
+def ls(api: Ragzero, arguments: argparse.Namespace) -> int:
     table = Table(box=None)
     for name in ("id", "status", "chunks", "uri", "reason"):
         table.add_column(name, overflow="fold", no_wrap=name == "id")
@@ -186,23 +155,24 @@ def ls(api: httpx.Client, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def rm(api: httpx.Client, arguments: argparse.Namespace) -> int:
+def rm(api: Ragzero, arguments: argparse.Namespace) -> int:
     known = (
         {one["uri"]: one["id"] for one in documents(api)}
         if any("/" in name for name in arguments.document)
         else {}
     )
     for name in arguments.document:
-        call(api, "DELETE", f"/v1/documents/{known.get(name, name)}")
+        with failing(api):
+            api.delete(known.get(name, name))
         console.print(f"deleted {name}", highlight=False)
     return 0
 
 
-def status(api: httpx.Client, _arguments: argparse.Namespace) -> int:
+def status(api: Ragzero, _arguments: argparse.Namespace) -> int:
     counts: dict[str, int] = {}
     for one in documents(api):
         counts[one["status"]] = counts.get(one["status"], 0) + 1
-    console.print(f"{api.base_url}: {call(api, 'GET', '/readyz')['status']}", highlight=False)
+    console.print(f"{api.url}: {call(api, 'GET', '/readyz')['status']}", highlight=False)
     for name, count in sorted(counts.items()):
         console.print(f"{count:8} {name}", highlight=False)
     return 0

@@ -7,23 +7,23 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import httpx
 from rich.table import Table
 
 from scripts.rag import Failure, call, connect, console
+from shared.client import Ragzero
 
 _SCOPES = ("query", "ingest", "admin")
 _PER_PAGE = 200
 
 
-def make_tenant(api: httpx.Client, given: argparse.Namespace) -> int:
+def make_tenant(api: Ragzero, given: argparse.Namespace) -> int:
     limits = _given(given, "rate", "burst", "streams", "budget_usd")
     made = call(api, "POST", "/v1/admin/tenants", json={"name": given.name, "limits": limits})
     print(made["id"])
     return 0
 
 
-def tenants(api: httpx.Client, _given: argparse.Namespace) -> int:
+def tenants(api: Ragzero, _given: argparse.Namespace) -> int:
     table = Table("id", "name", "documents", "limits", "closed", box=None)
     for one in everything(api, "/v1/admin/tenants"):
         table.add_row(one["id"], one["name"], str(one["documents"]), _limits(one), _moment(one["closed_at"]))
@@ -31,13 +31,13 @@ def tenants(api: httpx.Client, _given: argparse.Namespace) -> int:
     return 0
 
 
-def close_tenant(api: httpx.Client, given: argparse.Namespace) -> int:
+def close_tenant(api: Ragzero, given: argparse.Namespace) -> int:
     closed = call(api, "DELETE", f"/v1/admin/tenants/{given.id}", params={"confirm": given.confirm})
     console.print(f"closed {closed['name']}. {closed['detail']}", highlight=False, markup=False)
     return 0
 
 
-def make_key(api: httpx.Client, given: argparse.Namespace) -> int:
+def make_key(api: Ragzero, given: argparse.Namespace) -> int:
     """The key alone on standard output, so that it can be piped to where it is kept."""
     body = _given(given, "ttl_days", "expires_at") | {
         "tenant_id": given.tenant,
@@ -53,7 +53,7 @@ def make_key(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def keys(api: httpx.Client, given: argparse.Namespace) -> int:
+def keys(api: Ragzero, given: argparse.Namespace) -> int:
     table = Table("id", "name", "scopes", "labels", "limits", "last used", "ends", box=None)
     for one in everything(api, "/v1/admin/keys", **_given(given, "tenant_id")):
         ended = f"revoked {_moment(one['revoked_at'])}" if one["revoked_at"] else _moment(one["expires_at"])
@@ -64,14 +64,14 @@ def keys(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def revoke_key(api: httpx.Client, given: argparse.Namespace) -> int:
+def revoke_key(api: Ragzero, given: argparse.Namespace) -> int:
     revoked = call(api, "DELETE", f"/v1/admin/keys/{given.id}")
     effective = "from now on" if revoked["coherent"] else f"at {revoked['until']} at the latest"
     console.print(f"revoked {revoked['name']}, refused {effective}", highlight=False, markup=False)
     return 0
 
 
-def everything(api: httpx.Client, path: str, **params: Any) -> Iterator[dict[str, Any]]:
+def everything(api: Ragzero, path: str, **params: Any) -> Iterator[dict[str, Any]]:
     """The items of all pages."""
     cursor: dict[str, str] = {}
     while True:
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     for_tenants = things.add_parser("tenant").add_subparsers(required=True, metavar="create | ls | close")
     for_keys = things.add_parser("key").add_subparsers(required=True, metavar="create | ls | revoke")
 
-    def command(of: Any, name: str, run: Callable[[httpx.Client, argparse.Namespace], int], help: str) -> Any:
+    def command(of: Any, name: str, run: Callable[[Ragzero, argparse.Namespace], int], help: str) -> Any:
         made = of.add_parser(name, help=help)
         made.set_defaults(run=run)
         return made

@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import httpx
 from rich.table import Table
 
 from scripts.rag import Failure, call, connect, console
 from scripts.rag_admin import everything
+from shared.client import Ragzero
 
 
-def make(api: httpx.Client, given: argparse.Namespace) -> int:
+def make(api: Ragzero, given: argparse.Namespace) -> int:
     settings = {"language": given.language, "chunk_tokens": given.chunk_tokens}
     settings |= {"overlap_tokens": given.overlap_tokens}
     body = {"name": given.name} | {name: value for name, value in settings.items() if value is not None}
@@ -22,7 +22,7 @@ def make(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def ls(api: httpx.Client, _given: argparse.Namespace) -> int:
+def ls(api: Ragzero, _given: argparse.Namespace) -> int:
     table = Table("name", "documents", "chunks", "language", "chunk + overlap", box=None)
     for one in everything(api, "/v1/collections"):
         sizes = (
@@ -33,7 +33,7 @@ def ls(api: httpx.Client, _given: argparse.Namespace) -> int:
     return 0
 
 
-def rm(api: httpx.Client, given: argparse.Namespace) -> int:
+def rm(api: Ragzero, given: argparse.Namespace) -> int:
     """Call after call, until nothing is left."""
     removed = 0
     while True:

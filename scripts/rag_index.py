@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-import httpx
 from rich.table import Table
 
 from scripts.rag import Failure, call, connect, console
+from shared.client import Ragzero
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 _STATES = ("open", "superseded", "unreadable")
 
 
-def why(api: httpx.Client, given: argparse.Namespace) -> int:
+def why(api: Ragzero, given: argparse.Namespace) -> int:
     asked = _named(given.document) | ({"labels": given.labels.split(",")} if given.labels else {})
     found = call(api, "GET", "/v1/index/why", params=asked)
     _say(
@@ -45,13 +45,13 @@ _REMEDIES = {
 }
 
 
-def requeue(api: httpx.Client, given: argparse.Namespace) -> int:
+def requeue(api: Ragzero, given: argparse.Namespace) -> int:
     done = call(api, "POST", "/v1/index/requeue", json=_named(given.document))
     _say(f"{done['key']} will be looked at again")
     return 0
 
 
-def dead_letters(api: httpx.Client, given: argparse.Namespace) -> int:
+def dead_letters(api: Ragzero, given: argparse.Namespace) -> int:
     asked = {"id": given.id, "prefix": given.prefix, "state": given.state, "limit": given.limit}
     page = call(
         api, "GET", "/v1/index/dead-letters", params={name: value for name, value in asked.items() if value}
@@ -68,13 +68,13 @@ def dead_letters(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def redrive(api: httpx.Client, given: argparse.Namespace) -> int:
+def redrive(api: Ragzero, given: argparse.Namespace) -> int:
     return _moved(
         "given to ingest again", lambda: call(api, "POST", _LETTERS + "/redrive", json=_wanted(given))
     )
 
 
-def discard(api: httpx.Client, given: argparse.Namespace) -> int:
+def discard(api: Ragzero, given: argparse.Namespace) -> int:
     wanted = _wanted(given) | {"reason": given.reason}
     return _moved("discarded", lambda: call(api, "POST", _LETTERS + "/discard", json=wanted))
 
@@ -92,7 +92,7 @@ def _moved(what: str, ask: Callable[[], dict[str, Any]]) -> int:
     return 0
 
 
-def sweeps(api: httpx.Client, given: argparse.Namespace) -> int:
+def sweeps(api: Ragzero, given: argparse.Namespace) -> int:
     table = Table("sweep", "began", "ended", "counts", "trouble", box=None)
     for one in _listed(api, "/v1/index/sweeps", limit=given.limit):
         ended = one["finished_at"] or ("at it" if one["working"] else "to be continued")
@@ -101,13 +101,13 @@ def sweeps(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def confirm_deletes(api: httpx.Client, given: argparse.Namespace) -> int:
+def confirm_deletes(api: Ragzero, given: argparse.Namespace) -> int:
     done = call(api, "POST", f"/v1/index/sweeps/{given.sweep}/confirm-deletes")
     _say(f"the next sweep has {done['held']} documents deleted, but for those that are there again")
     return 0
 
 
-def doctor(api: httpx.Client, _given: argparse.Namespace) -> int:
+def doctor(api: Ragzero, _given: argparse.Namespace) -> int:
     health = call(api, "GET", "/v1/index/doctor")
     for check in health["checks"]:
         colour = _COLOURS[check["status"]]
@@ -134,7 +134,7 @@ def _wanted(given: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _listed(api: httpx.Client, path: str, **params: Any) -> list[dict[str, Any]]:
+def _listed(api: Ragzero, path: str, **params: Any) -> list[dict[str, Any]]:
     found: Any = call(api, "GET", path, params=params)
     return list(found)
 
@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/rag index", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[httpx.Client, argparse.Namespace], int], help: str) -> Any:
+    def command(name: str, run: Callable[[Ragzero, argparse.Namespace], int], help: str) -> Any:
         made = commands.add_parser(name, help=help)
         made.set_defaults(run=run)
         return made

@@ -83,6 +83,7 @@ def _copy_code(recipe: Recipe, tree: Path) -> None:
     function = Path("functions") / recipe.folder
     for folder in (function, Path("shared")):
         shutil.copytree(ROOT / folder, tree / folder, ignore=ignore)
+    shutil.rmtree(tree / "shared" / "client")  # a distribution of its own, which no function needs
     shutil.copyfile(ROOT / "functions" / "__init__.py", tree / "functions" / "__init__.py")
     if recipe.start is not None:
         shutil.copy(ROOT / function / recipe.start, tree / recipe.start)
