@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field, ValidationError
 from functions.query import mcp, problems
 from functions.query.routes import documents, passages, questions
 from functions.query.routes.access import ApiKey, Wired, principal
-from functions.query.schemas import MAX_QUESTION, MAX_TOP_K, QueryRequest, SearchRequest, StrictRequest
+from functions.query.schemas import MAX_TOP_K, QueryRequest, SearchRequest, StrictRequest
 from functions.query.wiring import Graph
+from shared.core.conversation import MAX_QUESTION
 from shared.core.errors import Busy, Forbidden, RagzeroError, TooMany, Unauthorized
 from shared.core.models import Status
 
