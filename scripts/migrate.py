@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from shared.adapters.onnx_embedder import Manifest
-from shared.adapters.postgres.migrate import ensure_space, migrate
+from shared.adapters.postgres.migrate import migrate
+from shared.adapters.postgres.space_tables import ensure_space
 from shared.core.errors import RagzeroError
 from shared.core.models import Space
 from shared.settings import MigrateSettings

@@ -29,6 +29,7 @@ _MODULES = {
     "collection": "scripts.rag_collection",
     "admin": "scripts.rag_admin",
     "index": "scripts.rag_index",
+    "eval": "scripts.rag_eval",
 }
 console = Console()
 
@@ -39,7 +40,7 @@ class Failure(Exception):
 
 def connect(key: str = "RAGZERO_API_KEY") -> Ragzero:
     """key: the variable that holds it."""
-    found = _environment()
+    found = environment()
     try:
         return Ragzero(found["RAGZERO_API_URL"], found[key])
     except KeyError as missing:
@@ -48,7 +49,8 @@ def connect(key: str = "RAGZERO_API_KEY") -> Ragzero:
         ) from None
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of this process, before what scripts/up wrote."""
     path = Path(os.environ.get("RAGZERO_LOCAL_DIR", ROOT / ".local")) / "env"
     lines = path.read_text().splitlines() if path.exists() else []
     return dict(line.split("=", 1) for line in lines if "=" in line) | dict(os.environ)
@@ -181,7 +183,7 @@ def status(api: Ragzero, _arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/rag", description=__doc__)
     commands = parser.add_subparsers(
-        required=True, metavar="add | ask | search | ls | rm | status | collection | admin | index"
+        required=True, metavar="add | ask | search | ls | rm | status | collection | admin | index | eval"
     )
     one = commands.add_parser("add", help="upload files or folders and wait until they are searchable")
     one.add_argument("file", nargs="+", type=Path)

@@ -1,6 +1,6 @@
-"""The index under the hood: why a document is not searchable, dead letters, sweeps, and checks of the installation.
+"""The index under the hood: why a document is not searchable, dead letters, sweeps, checks, and changes of the model.
 
-`why` and `requeue` take RAGZERO_API_KEY, the rest RAGZERO_ADMIN_KEY.
+`why` and `requeue` take RAGZERO_API_KEY, the rest RAGZERO_ADMIN_KEY; `apply` and `reclaim` DATABASE_ADMIN_URL, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from rich.table import Table
 
+from scripts import rag_space
 from scripts.rag import Failure, call, connect, console
 from shared.client import Ragzero
 
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
+    rag_space.add_commands(command)
     one = command("why", why, "why a document is not searchable, and what helps")
     one.add_argument("document", help="key, s3:// uri or id")
     one.add_argument("--labels", help="of the key that does not see it, with commas")

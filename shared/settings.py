@@ -114,6 +114,8 @@ class _Webhooks(_Base):
 class _Index(_Base):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     model_dir: Path = Field(validation_alias="RAGZERO_MODEL_DIR")
+    next_model_dir: Path | None = Field(None, validation_alias="RAGZERO_NEXT_MODEL_DIR")
+    """The model of the space that is to become the active one: used from the moment it is."""
     encoder_threads: int | None = Field(None, ge=1, le=64, validation_alias="RAGZERO_ENCODER_THREADS")
 
 
@@ -202,6 +204,13 @@ class ReindexSettings(_Bucket, _Cache, _Knock, _Webhooks):
     """A sweep that misses more documents of a tenant than both of these asks before it deletes any."""
     max_queued: int = Field(10_000, ge=1, validation_alias="RAGZERO_SWEEP_MAX_QUEUED")
     """While more messages than this wait for ingest, the sweep waits with them."""
+    exact_below: int = Field(10_000, ge=0, validation_alias="RAGZERO_EXACT_BELOW")
+    """As the query function has it: smaller collections are not searched by the index, so the canary leaves them alone."""
+    canary_recall: float = Field(0.9, gt=0, le=1, validation_alias="RAGZERO_CANARY_RECALL")
+    """A collection whose index finds less than this share of the ten nearest is searched wider, or exactly."""
+    audit_grace_seconds: int = Field(86_400, ge=0, validation_alias="RAGZERO_AUDIT_GRACE_SECONDS")
+    """What was deleted less long ago may be on its way out."""
+    canary_samples: int = Field(20, ge=1, le=1000, validation_alias="RAGZERO_CANARY_SAMPLES")
 
 
 class QuerySettings(_Bucket, _Index, _Cache, _Webhooks):
@@ -406,9 +415,12 @@ class GenerateProbeSettings(_Base):
     """Waking a cold GPU included."""
 
 
-class MigrateSettings(_Base):
+class AdminSettings(_Base):
     admin_url: SecretStr = Field(validation_alias="DATABASE_ADMIN_URL")
-    """A role that may create roles and extensions; used by migrations only."""
+    """A role that may create roles, tables and extensions, on the server itself; no function has it."""
+
+
+class MigrateSettings(AdminSettings):
     owner_password: SecretStr = Field(validation_alias="RAGZERO_OWNER_PASSWORD")
     ingest_password: SecretStr = Field(validation_alias="RAGZERO_INGEST_PASSWORD")
     query_password: SecretStr = Field(validation_alias="RAGZERO_QUERY_PASSWORD")

@@ -15,6 +15,7 @@ from scripts.local.pgbouncer import PgBouncer
 from scripts.local.postgres import Postgres
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from tests.support.installation import Databases, Installation
+from tests.support.second_model import turned
 from tests.support.servers import new_intake
 
 pytest_plugins = ["tests.support.fixtures"]
@@ -25,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def model_dir() -> Path:
     return ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session")
+def next_model_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose vectors are of another space, with other dimensions."""
+    return turned(model_dir, tmp_path_factory.mktemp("models") / "turned")
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,8 @@ class EmbedJob:
         if self._reading.has_work():
             encoder = self._encoder()
             report.load_seconds = round(time.monotonic() - started, 3)
-            _require_space(encoder, self._reading.space())
+            for store in (self._reading, self._writing):  # from here on neither goes over to another
+                _require_space(encoder, store.space())
             _Run(self._reading, self._writing, encoder, self._limits, report, self._ends(deadline)).work()
             report.device, report.dtype = encoder.device, encoder.dtype
             report.padding_waste = round(encoder.padding_waste, 4)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -26,6 +26,7 @@ from shared.core.errors import (
     NotFound,
     OutcomeUnknown,
     RagzeroError,
+    SpaceMismatch,
     UnreadableDocument,
 )
 from shared.core.keys import DEFAULT_COLLECTION, collection_name, document_metadata, tenant_of
@@ -38,6 +39,7 @@ from shared.core.models import (
     Observed,
     ParsedDocument,
     Publication,
+    Space,
     Version,
 )
 from shared.core.ports import Embedder
@@ -54,6 +56,7 @@ _DELIVERY_S = 5.0
 
 
 class Store(Protocol):
+    def space(self, *, fresh: bool = False) -> Space: ...
     def tenant_exists(self, tenant: UUID) -> bool: ...
     def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed: ...
     def claim(self, tenant: UUID, document: UUID, lease_seconds: float) -> Claim | None: ...
@@ -127,6 +130,8 @@ class _Staged:
 
 
 class IngestService:
+    """embedders: by the fingerprint of their space; during a change of models, those of both."""
+
     def __init__(
         self,
         *,
@@ -134,7 +139,7 @@ class IngestService:
         bucket: Objects,
         parsers: Parsers,
         parser_version: str,
-        embedder: Embedder,
+        embedders: Mapping[str, Embedder],
         default_tenant: UUID | None,
         embedding_job: EmbeddingJob | None = None,
         courier: Courier | None = None,
@@ -145,7 +150,8 @@ class IngestService:
         self._bucket = bucket
         self._parsers = parsers
         self._pipeline = f"{parser_version}/{CHUNKER_VERSION}"
-        self._embedder = embedder
+        self._embedders = embedders
+        self._embedder = self._active()
         self._default_tenant = default_tenant
         self._embedding_job = embedding_job
         self._courier = courier
@@ -157,9 +163,11 @@ class IngestService:
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
         """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
+        Raises SpaceMismatch when the active space's model is not at hand.
 
         Small documents are embedded together, so that the encoder sees full batches; large ones come last, alone.
         """
+        self._embedder = self._active()
         self._tenants.clear()
         unfinished: set[str] = set()
         small: list[_Staged] = []
@@ -178,6 +186,13 @@ class IngestService:
             self._deliver(deadline)
         self._drain()
         return unfinished
+
+    def _active(self) -> Embedder:
+        """Of the space that this batch's vectors are for; should another become the active one, they come to nothing."""
+        space = self._store.space(fresh=True)
+        if space.fingerprint not in self._embedders:
+            raise SpaceMismatch(f"no model of the active space {space.name!r} is here")
+        return self._embedders[space.fingerprint]
 
     def close(self) -> None:
         self._parsers.close()

@@ -16,7 +16,6 @@ from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.postgres.webhooks import Outbox
 from shared.adapters.s3 import Bucket
 from shared.core.backlog import Pace
-from shared.core.errors import SpaceMismatch
 from shared.settings import IngestSettings
 from shared.telemetry import metrics
 
@@ -31,18 +30,18 @@ def service() -> IngestService:
 
 
 def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
+    """Raises SpaceMismatch when neither embedder nor the model to follow it is of the active space."""
     database = Database(settings.database_url.get_secret_value())
-    store = DocumentStore(database, epochs.connect(settings))
-    if embedder.fingerprint != store.space().fingerprint:
-        raise SpaceMismatch(
-            f"{settings.model_dir} is not the model of the active space {store.space().name!r}"
-        )
+    embedders = {embedder.fingerprint: embedder}
+    if settings.next_model_dir is not None:
+        following = OnnxEmbedder.load(settings.next_model_dir, threads=settings.encoder_threads)
+        embedders[following.fingerprint] = following
     return IngestService(
-        store=store,
+        store=DocumentStore(database, epochs.connect(settings)),
         bucket=Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
         parsers=ParserPool(),
         parser_version=PARSER_VERSION,
-        embedder=embedder,
+        embedders=embedders,
         default_tenant=settings.default_tenant,
         embedding_job=_embedding_job(settings),
         courier=Courier(Outbox(database), private=settings.webhooks_private),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 
@@ -51,23 +51,31 @@ class Turn:
 
 
 class AnswerCache:
-    """entries is None where there is no Redis."""
+    """entries is None where there is no Redis. recipe changes with the active space."""
 
-    def __init__(self, recipe: Recipe, entries: Entries | None, seconds: int) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Callable[[], Recipe], entries: Entries | None, seconds: int) -> None:
+        self._recipe = recipe
         self._entries = entries
         self._seconds = seconds
 
+    @property
+    def space(self) -> str:
+        return self._recipe().space
+
     def asked(self, who: Principal, order: Order, acl: list[str] | None, *, read: bool) -> Asked:
-        seen = who.narrowed(acl)
+        seen, recipe = who.narrowed(acl), self._recipe()
         return Asked(
-            answer_name(self.recipe, who.tenant_id, seen, order),
-            vector_name(self.recipe, who.tenant_id, order.question),
+            answer_name(recipe, who.tenant_id, seen, order),
+            vector_name(recipe, who.tenant_id, order.question),
             read,
         )
 
+    def names_vector(self, asked: Asked | None, tenant: UUID, question: str) -> bool:
+        """Whether the vector under that name is one of the space that is now the active one."""
+        return asked is not None and asked.vector == vector_name(self._recipe(), tenant, question)
+
     def partition(self, who: Principal, order: Order, acl: list[str] | None) -> bytes:
-        return partition(self.recipe, who.narrowed(acl), order)
+        return partition(self._recipe(), who.narrowed(acl), order)
 
     async def keep(self, name: str, epoch: int, body: Mapping[str, Any]) -> None:
         """Best effort: an answer that cannot be kept is made again."""

@@ -26,6 +26,7 @@ from functions.query.routes import (
     collections,
     deletion,
     documents,
+    evaluations,
     explain,
     feedback,
     health,
@@ -39,6 +40,7 @@ from functions.query.routes import (
     questions,
     reference,
     sources,
+    spaces,
     uploads,
     usage,
     webhooks,
@@ -181,6 +183,8 @@ def create_app(
         admin.router,
         index.router,
         openai.router,
+        evaluations.router,
+        spaces.router,
         usage.router,
     ):
         app.include_router(router, dependencies=made)

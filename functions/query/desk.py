@@ -276,21 +276,26 @@ class _Maker:
 
     async def _similar(self, admission: Admission) -> Kept | None:
         """The vector is made here and remembered for the retrieval."""
+        if self.request.question.space is not None:
+            return None
+        # of the space whose vector follows: it may be another one later
+        partition = self._partition(admission)
         vector = await self._vector(admission)
         if vector is None or not (self.request.read and self._by_meaning):
             return None
         semantic, question = self.desk._caches.semantic, self.request.question.text
-        return await semantic.find(self.tenant, self._partition(admission), question, vector)
+        return await semantic.find(self.tenant, partition, question, vector)
 
     async def _vector(self, admission: Admission) -> NDArray[np.float32] | None:
         """From Redis when it was there on the way in, else made now and put there."""
         questions, text = self.desk._questions, self.request.question.text
-        packed = admission.visited.vector if admission.visited else None
-        if packed and (known := unpacked(packed, questions.dimension)) is not None:
+        named = self.desk._caches.exact.names_vector(admission.asked, self.tenant, text)
+        packed = admission.visited.vector if admission.visited and named else None
+        if packed and (known := unpacked(packed, questions.active.dimension)) is not None:
             questions.learn(text, known)
             return known
         vector = await questions.vector(text)
-        if vector is not None and admission.asked is not None:
+        if vector is not None and named and admission.asked is not None:
             self.vector_kept = asyncio.create_task(
                 self.desk._caches.exact.keep_vector(admission.asked.vector, pack(vector))
             )
@@ -368,8 +373,8 @@ class _Maker:
         assert admission.asked is not None
         await self.desk._caches.exact.keep(admission.asked.answer, epoch, body)
         text = self.request.question.text
+        partition = self._partition(admission)
         if self._by_meaning and (vector := await self.desk._questions.vector(text)) is not None:
-            partition = self._partition(admission)
             await self.desk._caches.semantic.keep(self.tenant, partition, epoch, text, vector, lasting(body))
         return True
 

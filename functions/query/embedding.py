@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from shared.core.errors import InvalidInput, NotFound, Unavailable
+from shared.core.models import Space
 from shared.core.ports import Embedder
 
 if TYPE_CHECKING:
@@ -17,14 +18,23 @@ _SLICE = 8  # texts, so that questions come in between
 _SPECIAL = 2  # tokens that the encoder adds to a text
 
 
-class EmbeddingService:
-    """embedder is None when the model at hand is not the one of the index. most_tokens: what it reads of a text."""
+class Encoder(Embedder, Protocol):
+    @property
+    def max_tokens(self) -> int:
+        """What it reads of a text, with those it adds."""
 
-    def __init__(self, space: str, embedder: Embedder | None, most_tokens: int) -> None:
-        self.space = space
-        self._embedder = embedder
-        self._most_tokens = most_tokens - _SPECIAL
+
+class EmbeddingService:
+    """active: the space that is the active one now. encoders: by the fingerprint of their space."""
+
+    def __init__(self, active: Callable[[], Space], encoders: Mapping[str, Encoder]) -> None:
+        self._active = active
+        self._encoders = encoders
         self._turn = asyncio.Lock()
+
+    @property
+    def space(self) -> str:
+        return self._active().name
 
     async def encode(
         self, space: str, texts: Sequence[str], dimensions: int | None
@@ -33,25 +43,27 @@ class EmbeddingService:
 
         A text that is longer than the encoder reads is refused: nothing is cut off in silence.
         """
-        if space != self.space:
-            raise NotFound(f"there is no embedding model {space[:80]!r}, only {self.space!r}")
-        if self._embedder is None:
+        active = self._active()
+        if space != active.name:
+            raise NotFound(f"there is no embedding model {space[:80]!r}, only {active.name!r}")
+        encoder = self._encoders.get(active.fingerprint)
+        if encoder is None:
             raise Unavailable("encoder", "the encoder does not match the index")
-        if dimensions not in (None, self._embedder.dimension):
+        if dimensions not in (None, encoder.dimension):
             raise InvalidInput(
-                f"{self.space} has {self._embedder.dimension} dimensions, not {dimensions}",
-                field="dimensions",
+                f"{space} has {encoder.dimension} dimensions, not {dimensions}", field="dimensions"
             )
         async with self._turn:
-            tokens = await asyncio.to_thread(self._counted, self._embedder, texts)
-            return await self._encoded(self._embedder, texts), tokens
+            tokens = await asyncio.to_thread(self._counted, encoder, texts)
+            return await self._encoded(encoder, texts), tokens
 
-    def _counted(self, embedder: Embedder, texts: Sequence[str]) -> int:
+    def _counted(self, embedder: Encoder, texts: Sequence[str]) -> int:
+        most = embedder.max_tokens - _SPECIAL
         counts = [len(embedder.offsets(text)) for text in texts]
         for number, count in enumerate(counts):
-            if count > self._most_tokens:
+            if count > most:
                 raise InvalidInput(
-                    f"text {number} has {count} tokens, at most {self._most_tokens} are read", field="input"
+                    f"text {number} has {count} tokens, at most {most} are read", field="input"
                 )
         return sum(counts)
 

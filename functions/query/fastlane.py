@@ -56,7 +56,7 @@ class Bodies:
         return self._known.get(body)
 
     def asked(self, known: Known, who: Principal) -> Asked:
-        caller = (who.tenant_id, who.acl)
+        caller = (who.tenant_id, who.acl, self._cache.space)
         if (asked := known.names.get(caller)) is None:
             acl = None if known.acl is None else list(known.acl)
             asked = self._cache.asked(who, known.order, acl, read=True)

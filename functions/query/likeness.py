@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -35,23 +35,24 @@ class Store(Protocol):
 
 
 class SemanticCache:
-    """similarity: the least cosine at which a question may be the same, of the space in use; None: never."""
+    """similarity: the least cosine at which a question may be the same, of the space in use then; None: never."""
 
-    def __init__(self, store: Store, similarity: float | None) -> None:
+    def __init__(self, store: Store, similarity: Callable[[], float | None]) -> None:
         self._store = store
         self._similarity = similarity
 
     @property
     def used(self) -> bool:
-        return self._similarity is not None
+        return self._similarity() is not None
 
     async def find(
         self, tenant: UUID, partition: bytes, question: str, vector: NDArray[np.float32]
     ) -> Kept | None:
-        if self._similarity is None:
+        similarity = self._similarity()
+        if similarity is None:
             return None
         for one in await self._store.nearest(tenant, partition, vector):
-            if one.similarity >= self._similarity and same_question(question, one.question):
+            if one.similarity >= similarity and same_question(question, one.question):
                 return Kept(orjson.dumps(one.body), one.age_s, one.epoch, "semantic")
         return None
 

@@ -29,6 +29,7 @@ _STATUS: dict[type[Exception], tuple[int, str]] = {
     errors.PromptTooLong: (422, "prompt-too-long"),
     errors.DeadlineExceeded: (503, "deadline-exceeded"),
     errors.BadUpstream: (503, "bad-upstream"),
+    errors.SpaceChanged: (503, "space-changed"),
     errors.Unavailable: (503, "unavailable"),
     errors.OutcomeUnknown: (503, "outcome-unknown"),
 }

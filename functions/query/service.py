@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from shared.core import filters
-from shared.core.errors import ConfigurationError, Unavailable
+from shared.core.errors import ConfigurationError, Conflict, SpaceChanged, Unavailable
 from shared.core.keys import collection_name
 from shared.core.labels import Labels
-from shared.core.models import Passage, Retrieved
+from shared.core.models import Passage, Retrieved, Space
 from shared.core.ports import Embedder
 from shared.core.retrieval import (
     Fate,
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_T = TypeVar("_T")
 _log = get_logger(__name__)
 _MOST_VECTORS = 1_000
 NOT_RERANKED = "the re-ranker could not be used: the passages are in the order they were found"
+_MOST_CHANGES = 5  # of the active space, while one question is answered
 KEYWORDS_ONLY = "the encoder does not match the index: keywords alone were searched"
 
 
@@ -48,12 +50,14 @@ class Searcher(Protocol):
         collection: str,
         question: str,
         vector: NDArray[np.float32] | None,
+        space: Space,
         *,
         limit: int,
         filter: filters.Filter | None = None,
         acl: Labels = (),
         candidates: int | None = None,
         keywords: bool = True,
+        inactive: bool = False,
     ) -> Retrieved: ...
     async def neighbours(self, tenant: UUID, acl: Labels, ids: Sequence[int]) -> list[Neighbour]: ...
     async def standing(
@@ -62,6 +66,7 @@ class Searcher(Protocol):
         collection: str,
         question: str,
         vector: NDArray[np.float32] | None,
+        space: Space,
         document: UUID,
         *,
         filter: filters.Filter | None = None,
@@ -78,12 +83,17 @@ class Reranker(Protocol):
     async def scores(self, question: str, texts: Sequence[str]) -> list[float]: ...
 
 
+class Spaces(Protocol):
+    async def space(self, id: int | None = None) -> Space: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """acl: what the caller may see; documents without labels alone unless it is given.
 
     per_document: at most so many passages of one document, while others have any; None: as the mode says.
     focus: the part of the text whose words choose the quotes, where that is not all of it.
+    space: another one than the active one; only ever for whoever judges it.
     """
 
     text: str
@@ -94,6 +104,7 @@ class Question:
     mode: Mode = "balanced"
     per_document: int | None = None
     focus: str | None = None
+    space: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +132,29 @@ class Trace:
 
 
 class QueryService:
-    """embedder is None when the model at hand is not the one of the index: then keywords alone are searched."""
+    """active: the space that was the active one when last looked. Who finds out that it is another one by now says so
+    here, and everybody who comes later goes by it.
+
+    encoders: by the fingerprint of their space. Where there is none of the active one, keywords alone are searched.
+    """
 
     def __init__(
-        self, searcher: Searcher, embedder: Embedder | None, reranker: Reranker | None = None
+        self,
+        searcher: Searcher,
+        spaces: Spaces,
+        encoders: Mapping[str, Embedder],
+        active: Space,
+        reranker: Reranker | None = None,
     ) -> None:
         self._searcher = searcher
-        self._embedder = embedder
+        self._spaces = spaces
+        self._encoders = encoders
+        self._active = active
         self._reranker = reranker
-        self._vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._vectors: OrderedDict[tuple[int, str], NDArray[np.float32]] = OrderedDict()
 
     async def search(self, tenant: UUID, question: Question) -> Found:
+        """Raises Conflict when a space is asked for that nobody here can encode for."""
         trace = await self.traced(tenant, question)
         passages = trace.chosen
         if trace.plan.widened:
@@ -141,11 +164,25 @@ class QueryService:
     async def traced(self, tenant: UUID, question: Question) -> Trace:
         """Everything that was looked at, and what became of it."""
         timings = Timings()
+        if question.space is not None:
+            return await self._traced(tenant, question, await self._asked(question.space), timings)
+        return await self._in_active(lambda space: self._traced(tenant, question, space, timings))
+
+    async def _in_active(self, run: Callable[[Space], Awaitable[_T]]) -> _T:
+        """What run gives in the space that is the active one when it looks."""
+        for _ in range(_MOST_CHANGES):
+            try:
+                return await run(self._active)
+            except SpaceChanged:
+                self._active = await self._spaces.space()
+        raise SpaceChanged
+
+    async def _traced(self, tenant: UUID, question: Question, space: Space, timings: Timings) -> Trace:
         with timings.stage("embed"):
-            vector = await self.vector(question.text)
+            vector = await self._vector(space, question.text)
         plan = planned(question.mode, question.top_k, question.per_document)
         with timings.stage("retrieve"):
-            retrieved = await self._retrieved(tenant, question, vector, plan)
+            retrieved = await self._retrieved(tenant, question, vector, space, plan)
         found = Found(retrieved, timings, vector is not None, [] if vector is not None else [KEYWORDS_ONLY])
         if plan.reranked and self._reranker is not None and retrieved.passages:
             with timings.stage("rerank"):
@@ -154,7 +191,7 @@ class QueryService:
         return Trace(found, retrieved.passages, plan, kept)
 
     async def _retrieved(
-        self, tenant: UUID, question: Question, vector: NDArray[np.float32] | None, plan: Plan
+        self, tenant: UUID, question: Question, vector: NDArray[np.float32] | None, space: Space, plan: Plan
     ) -> Retrieved:
         """More than are wanted, to choose from; and more still where too many are copies, or one document's."""
         filter = filters.parse(question.filter) if question.filter is not None else None
@@ -165,11 +202,13 @@ class QueryService:
                 collection,
                 question.text,
                 vector,
+                space,
                 limit=plan.fetched,
                 filter=filter,
                 acl=question.acl,
                 candidates=plan.candidates,
                 keywords=plan.keywords or vector is None,
+                inactive=question.space is not None,
             )
             full = enough(found.passages, question.top_k, plan.per_document)
             more = None if full else deeper(plan, len(found.passages))
@@ -189,12 +228,16 @@ class QueryService:
 
     async def standing(self, tenant: UUID, question: Question, document: UUID) -> Standing:
         """Where a document stands among all that the question could find."""
-        vector = await self.vector(question.text)
+        return await self._in_active(lambda space: self._standing(tenant, question, space, document))
+
+    async def _standing(self, tenant: UUID, question: Question, space: Space, document: UUID) -> Standing:
+        vector = await self._vector(space, question.text)
         return await self._searcher.standing(
             tenant,
             collection_name(question.collection),
             question.text,
             vector,
+            space,
             document,
             filter=filters.parse(question.filter) if question.filter is not None else None,
             acl=question.acl,
@@ -207,20 +250,40 @@ class QueryService:
         return [widened(passage, beside.get(passage.chunk_id, ())) for passage in passages]
 
     @property
-    def dimension(self) -> int:
-        return self._embedder.dimension if self._embedder else 0
+    def active(self) -> Space:
+        return self._active
 
     async def vector(self, question: str) -> NDArray[np.float32] | None:
-        """The question's, shape (dimension,); the newest few are remembered."""
-        if self._embedder is None:
-            return None
-        if (known := self._vectors.get(question)) is None:
-            known = await asyncio.to_thread(self._embedder.encode_query, question)
-            self.learn(question, known)
-        return known
+        """The question's in the active space, shape (dimension,); the newest few are remembered.
+
+        Which space that is, is decided before this first waits for anything.
+        """
+        return await self._vector(self._active, question)
 
     def learn(self, question: str, vector: NDArray[np.float32]) -> None:
-        """A vector that another process made of that question."""
-        self._vectors[question] = vector
+        """A vector that another process made of that question, in the active space."""
+        self._remember((self._active.id, question), vector)
+
+    async def _vector(self, space: Space, question: str) -> NDArray[np.float32] | None:
+        if (known := self._vectors.get((space.id, question))) is None:
+            known = await asyncio.to_thread(self._encoded, space, question)
+            if known is not None:
+                self._remember((space.id, question), known)
+        return known
+
+    def _encoded(self, space: Space, question: str) -> NDArray[np.float32] | None:
+        embedder = self._encoders.get(space.fingerprint)
+        return embedder.encode_query(question) if embedder else None
+
+    def _remember(self, name: tuple[int, str], vector: NDArray[np.float32]) -> None:
+        self._vectors[name] = vector
         if len(self._vectors) > _MOST_VECTORS:
             self._vectors.popitem(last=False)
+
+    async def _asked(self, id: int) -> Space:
+        space = await self._spaces.space(id)
+        if space.fingerprint not in self._encoders:
+            raise Conflict(
+                f"no model of space {id} ({space.name}) is here; set RAGZERO_NEXT_MODEL_DIR to its folder"
+            )
+        return space

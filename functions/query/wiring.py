@@ -10,11 +10,13 @@ from functions.query.administration import AdministrationService
 from functions.query.answer_cache import AnswerCache
 from functions.query.answering import ANSWER_VERSION, AnswerService, Models
 from functions.query.asking import Asking
+from functions.query.changing import SpaceService
 from functions.query.collections import CollectionService
 from functions.query.condensing import Condenser
 from functions.query.desk import AnswerDesk, Caches
 from functions.query.documents import DocumentService
 from functions.query.embedding import EmbeddingService
+from functions.query.evaluating import EvaluationService
 from functions.query.explaining import ExplainService
 from functions.query.fastlane import Bodies
 from functions.query.gate import Gate
@@ -42,6 +44,7 @@ from shared.adapters.postgres.collections import CollectionStore
 from shared.adapters.postgres.connection import AsyncDatabase, Database
 from shared.adapters.postgres.deletions import Receipts
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.evaluations import EvaluationStore
 from shared.adapters.postgres.feedback import FeedbackStore
 from shared.adapters.postgres.idempotency import IdempotencyStore
 from shared.adapters.postgres.jobs import JobStore
@@ -49,6 +52,7 @@ from shared.adapters.postgres.keys import KeyStore
 from shared.adapters.postgres.passages import Passages
 from shared.adapters.postgres.search import Searcher, SearchOptions
 from shared.adapters.postgres.semantic import SemanticStore
+from shared.adapters.postgres.spaces import SpaceStore
 from shared.adapters.postgres.tenants import TenantStore
 from shared.adapters.postgres.usage import UsageStore
 from shared.adapters.postgres.webhooks import WebhookStore
@@ -95,6 +99,8 @@ class Graph:
     links: Links
     webhooks: WebhookStore
     private_webhooks: bool
+    evaluations: EvaluationService
+    spaces: SpaceService
     bucket: str
     pepper: str
     watched: Mapping[str, Watched]
@@ -115,10 +121,12 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     writer, writes, told = Writer(), Database(url, connect_timeout=5), connect(settings)
     epochs = EpochStore(writes, told, answers=True)
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
-    searcher = Searcher(database, space, SearchOptions(exact_below=settings.exact_below))
-    encoder = _embedder(settings, space, embedder)
+    searcher = Searcher(database, SearchOptions(exact_below=settings.exact_below))
+    encoders = _encoders(settings, embedder)
+    if space.fingerprint not in encoders:
+        _log.error("encoder_refused", reason=f"the active space is {space.name!r}")
     reranker = _reranker(settings)
-    questions = QueryService(searcher, encoder, reranker)
+    questions = QueryService(searcher, catalog, encoders, space, reranker)
     answers = AnswerStore(database)
     pepper = settings.pepper.get_secret_value()
     cache = cache_client.connect(settings)
@@ -132,10 +140,13 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         grace_s=settings.spend_grace_seconds,
         price=settings.price_question,
     )
-    exact = AnswerCache(_recipe(space, models, reranker), visits, settings.cache_seconds)
-    semantic = SemanticCache(SemanticStore(database, settings.cache_seconds), _similarity(settings, space))
+    exact = AnswerCache(lambda: _recipe(questions.active, models, reranker), visits, settings.cache_seconds)
+    semantic = SemanticCache(
+        SemanticStore(database, settings.cache_seconds), lambda: _similarity(settings, questions.active)
+    )
+    answering = AnswerService(questions, models, answers)
     desk = AnswerDesk(
-        AnswerService(questions, models, answers),
+        answering,
         answers,
         rendering.answer,
         settings.generator_patience_seconds,
@@ -180,6 +191,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     collections = CollectionService(
         catalog, CollectionStore(writes, epochs), documents, writer, lambda: _chunk_room(settings)
     )
+    evaluations = EvaluationService(EvaluationStore(database), answering, catalog, spending)
     administration = AdministrationService(
         TenantStore(writes, epochs), KeyStore(writes, epochs), writer, pepper, settings.environment
     )
@@ -201,13 +213,15 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         JobService(jobs, documents),
         collections,
         administration,
-        index_tools(settings, database, bucket, space, cache, encoder=encoder is not None),
-        EmbeddingService(space.name, encoder, encoder.manifest.max_tokens if encoder else 0),
+        index_tools(settings, database, bucket, space, cache, encoder=space.fingerprint in encoders),
+        EmbeddingService(lambda: questions.active, encoders),
         ExplainService(questions, documents),
         FeedbackStore(database),
         links,
         WebhookStore(database),
         settings.webhooks_private,
+        evaluations,
+        SpaceService(SpaceStore(database), evaluations, settings.price_gpu_second),
         settings.bucket,
         pepper,
         watched,
@@ -305,14 +319,13 @@ def _counter(settings: QuerySettings) -> CountTokens:
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _embedder(settings: QuerySettings, space: Space, given: OnnxEmbedder | None) -> OnnxEmbedder | None:
-    """None when the model at hand would search with the wrong vectors."""
-    try:
-        embedder = given or OnnxEmbedder.load(settings.model_dir, threads=settings.encoder_threads)
-    except SpaceMismatch as error:
-        _log.error("encoder_refused", reason=str(error))
-        return None
-    if embedder.fingerprint != space.fingerprint:
-        _log.error("encoder_refused", reason=f"the active space is {space.name!r}")
-        return None
-    return embedder
+def _encoders(settings: QuerySettings, given: OnnxEmbedder | None) -> dict[str, OnnxEmbedder]:
+    """By the fingerprint of its space: that of the model the settings name, or given, and of the one to follow it."""
+    loaded = [given] if given else []
+    for folder in (None if given else settings.model_dir, settings.next_model_dir):
+        if folder is not None:
+            try:
+                loaded.append(OnnxEmbedder.load(folder, threads=settings.encoder_threads))
+            except SpaceMismatch as error:
+                _log.error("encoder_refused", reason=str(error))
+    return {embedder.fingerprint: embedder for embedder in loaded}

@@ -35,7 +35,8 @@ from scripts.model_build import find_model
 from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
-from shared.adapters.postgres.migrate import ROLES, ensure_space, migrate
+from shared.adapters.postgres.migrate import ROLES, migrate
+from shared.adapters.postgres.space_tables import ensure_space
 from shared.adapters.postgres.tenants import TenantStore
 from shared.core.chunking import chunk, embedding_text, text_hash
 from shared.core.models import Chunk, Publication, Version

@@ -26,8 +26,9 @@ from scripts.benchmarks.throwaway import percentile, report
 from scripts.local.postgres import Postgres
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.filters import compiled
-from shared.adapters.postgres.migrate import ROLES, ensure_space, migrate
+from shared.adapters.postgres.migrate import ROLES, migrate
 from shared.adapters.postgres.search import Scope, Searcher, SearchOptions
+from shared.adapters.postgres.space_tables import ensure_space
 from shared.adapters.postgres.sql import load as load_sql
 from shared.core import filters
 from shared.core.models import Space
@@ -43,7 +44,8 @@ async def measure(
     rng = np.random.default_rng(2)
     asked = [corpus.draw(rng, 5, 3) for _ in range(questions)]
     database = AsyncDatabase(postgres.dsn("ragzero_query", _PASSWORD), max_connections=1)
-    searcher = Searcher(database, Space(1, "bench", "bench", "1", DIMENSION, "bench"), SearchOptions())
+    space = Space(1, "bench", "bench", "1", DIMENSION, "bench")
+    searcher = Searcher(database, SearchOptions())
     connection = await psycopg.AsyncConnection.connect(
         postgres.dsn(), autocommit=True, prepare_threshold=None
     )
@@ -58,11 +60,11 @@ async def measure(
         return await _bare(connection, "", vector)
 
     async def hybrid(text: str, vector: NDArray[np.float32]) -> list[int]:
-        found = await searcher.search(tenant, "default", text, vector, limit=10)
+        found = await searcher.search(tenant, "default", text, vector, space, limit=10)
         return [passage.chunk_id for passage in found.passages]
 
     async def filtered(text: str, vector: NDArray[np.float32]) -> list[int]:
-        found = await searcher.search(tenant, "default", text, vector, limit=10, filter=_ONE_PERCENT)
+        found = await searcher.search(tenant, "default", text, vector, space, limit=10, filter=_ONE_PERCENT)
         return [passage.chunk_id for passage in found.passages]
 
     async def statement(text: str, vector: NDArray[np.float32]) -> list[int]:
@@ -120,8 +122,8 @@ async def _hybrid_statement(
     """The very statements the adapter sends, in a transaction that is open already, and nothing around them."""
     asked = {"tenant": tenant, "collection": "default", "question": text, "rare": 500}
     await (await connection.execute(load_sql("search")["scope"], asked, binary=True)).fetchall()
-    scope = Scope(1, "english", chunks, epoch=1, visible=chunks, in_scope=chunks)
-    statement = searcher.statement(False, True, compiled(None))
+    scope = Scope(1, "english", chunks, epoch=1, visible=chunks, in_scope=chunks, space=1)
+    statement = searcher.statement(False, True, compiled(None), space=1)
     parameters = searcher.parameters(scope, text, vector, limit=10)
     rows = await (await connection.execute(statement, parameters, binary=True)).fetchall()
     return [row[0] for row in rows]

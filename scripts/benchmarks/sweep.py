@@ -35,7 +35,8 @@ from scripts.local.process import accepts, free_port
 from scripts.migrate import space_of
 from shared.adapters.onnx_embedder import Manifest
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.migrate import ROLES, ensure_space, migrate
+from shared.adapters.postgres.migrate import ROLES, migrate
+from shared.adapters.postgres.space_tables import ensure_space
 from shared.adapters.postgres.tenants import TenantStore
 from shared.settings import ReindexSettings
 from shared.telemetry import configure

@@ -352,6 +352,7 @@ class Stack:
             "RAGZERO_API_KEY": self.secrets.api_key,
             "RAGZERO_ADMIN_KEY": self.secrets.admin_key,
             "RAGZERO_TENANT": self.secrets.tenant,
+            "DATABASE_ADMIN_URL": self.postgres.dsn(dbname=DATABASE),
             **self._variables("owner"),
             "UPSTASH_REDIS_REST_URL": self.shim.url,
             "UPSTASH_REDIS_REST_TOKEN": self.shim.token,

@@ -202,6 +202,10 @@ class OnnxEmbedder:
         return hashlib.sha256(own.encode()).hexdigest()
 
     @property
+    def max_tokens(self) -> int:
+        return self.manifest.max_tokens
+
+    @property
     def dimension(self) -> int:
         return self.manifest.dimension
 

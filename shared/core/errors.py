@@ -13,6 +13,7 @@ RagzeroError
 ├── UnreadableDocument       this file will never become text          (code, detail)
 ├── ConfigurationError       a setting is missing or wrong             (setting)
 ├── SpaceMismatch            an encoder is not the one the index uses
+├── SpaceChanged             another space has become the active one   retryable
 ├── LeaseLost                another worker owns this now
 ├── OutcomeUnknown           the connection broke while committing     retryable
 └── Unavailable              something outside did not answer          retryable (dependency, retry_after)
@@ -96,6 +97,12 @@ class ConfigurationError(RagzeroError):
 
 class SpaceMismatch(RagzeroError):
     """The encoder does not produce the vectors of the index's embedding space."""
+
+
+class SpaceChanged(RagzeroError):
+    """Another embedding space has become the active one; the work has to be done with its vectors."""
+
+    retryable = True
 
 
 class LeaseLost(RagzeroError):

@@ -73,6 +73,21 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownSpace:
+    """A space with where it stands: building, active or retired. built_at is None while it cannot become the active one."""
+
+    id: int
+    name: str
+    model: str
+    revision: str
+    dimension: int
+    fingerprint: str
+    state: str
+    built_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectState:
     """An object in the bucket as it is now."""
 

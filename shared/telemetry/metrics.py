@@ -57,6 +57,11 @@ CATALOGUE: dict[str, Metric] = {
     ),
     "sweep_held_back": Metric("gauge", "Deletes that wait for a confirmation."),
     "sweep_unrepaired": Metric("gauge", "Keys that stay different from the bucket, whatever ingest is told."),
+    "canary_recall": Metric(
+        "gauge", "The least share of the ten nearest that the index of a collection found."
+    ),
+    "canary_alarms": Metric("gauge", "Collections whose index found too little; 0 when all is well."),
+    "audit_findings": Metric("gauge", "Rows left of what was deleted; 0 when all is well."),
 }
 
 

@@ -24,7 +24,8 @@ from scripts.local.postgres import Postgres
 from scripts.migrate import space_of
 from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.migrate import ROLES, ensure_space, migrate
+from shared.adapters.postgres.migrate import ROLES, migrate
+from shared.adapters.postgres.space_tables import ensure_space
 from shared.adapters.postgres.tenants import TenantStore
 from shared.core.credentials import digest, mint
 from shared.settings import IngestSettings, QuerySettings

@@ -13,7 +13,7 @@ from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.sql import load
 from shared.adapters.postgres.tenants import with_limits
 from shared.core.credentials import Principal, StoredKey
-from shared.core.errors import ConfigurationError
+from shared.core.errors import ConfigurationError, NotFound
 from shared.core.keys import uri_of
 from shared.core.labels import Labels
 from shared.core.models import Collection, Document, Space, Status
@@ -28,10 +28,13 @@ class Catalog:
         self._database = database
         self._used: dict[str, float] = {}
 
-    async def space(self) -> Space:
-        """The active embedding space. Raises ConfigurationError when none was made yet."""
+    async def space(self, id: int | None = None) -> Space:
+        """That one, else the active one. Raises NotFound; ConfigurationError when none was made yet."""
+        statement = load("documents")["active_space"] if id is None else load("spaces")["get"]
         async with self._database.transaction(None, read_only=True) as cursor:
-            row = await (await cursor.execute(load("documents")["active_space"])).fetchone()
+            row = await (await cursor.execute(statement, {"id": id})).fetchone()
+        if row is None and id is not None:
+            raise NotFound(f"there is no embedding space {id}")
         if row is None:
             raise ConfigurationError("DATABASE_URL", "no embedding space is active; run scripts/migrate")
         return Space(**row)

@@ -21,7 +21,7 @@ from shared.adapters.postgres.coherence import Bump, EpochStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
 from shared.adapters.postgres.webhooks import tell
-from shared.core.errors import ConfigurationError, Conflict, Forbidden, LeaseLost
+from shared.core.errors import ConfigurationError, Conflict, Forbidden, LeaseLost, SpaceChanged
 from shared.core.keys import document_metadata
 from shared.core.labels import Labels
 from shared.core.models import (
@@ -64,9 +64,11 @@ class DocumentStore:
         self._space: Space | None = None
         self._epochs = EpochStore(database, epochs, answers=answers)
 
-    def space(self) -> Space:
-        """The active embedding space. Raises ConfigurationError when none was made yet."""
-        if self._space is None:
+    def space(self, *, fresh: bool = False) -> Space:
+        """The active embedding space, as it was when this first looked, or is if fresh: what is stored goes there, so
+        whoever looks again has to encode for what it finds. Raises ConfigurationError when none was made yet.
+        """
+        if self._space is None or fresh:
             with self._database.transaction(None) as cursor:
                 row = cursor.execute(_SQL["active_space"]).fetchone()
             if row is None:
@@ -207,24 +209,26 @@ class DocumentStore:
     def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int:
         """Leaves what is missing, and then publishing, to the embedding job; the event's work is done.
 
-        The number of chunks of this tenant that wait now.
+        The number of chunks of this tenant that wait now. Raises SpaceChanged.
         """
         values = _publication(claim, publication) | {
             "tenant": claim.tenant_id,
             "missing": missing,
             "slice": _EMBED_SLICE,
             "staged": Jsonb(publication.to_dict()),
+            "space": self.space().id,
         }
         with self._database.transaction(claim.tenant_id) as cursor:
             _locked(cursor, claim)
             cursor.execute(_SQL["hand_over"], values)
-            cursor.execute(self._vectors("slice_work"), values)
+            if cursor.execute(self._vectors("slice_work"), values).rowcount == 0:
+                raise self._space_changed()
             row = cursor.execute(_SQL["backlog"], values).fetchone()
         assert row is not None
         return int(row["chunks"])
 
     def publish(self, claim: Claim, publication: Publication) -> None:
-        """Makes a generation the visible one and the one before it invisible, at once."""
+        """Makes a generation the visible one and the one before it invisible, at once. Raises SpaceChanged."""
         with self._database.transaction(claim.tenant_id) as cursor:
             self._publish(cursor, _locked(cursor, claim), claim.tenant_id, publication)
 
@@ -320,9 +324,10 @@ class DocumentStore:
 
     def _publish(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, publication: Publication) -> None:
         """row is the document's, locked."""
-        values = _publication(row, publication)
+        values = _publication(row, publication) | {"space": self.space().id}
         self._check_complete(cursor, values)
-        cursor.execute(_SQL["publish"], values)
+        if cursor.execute(_SQL["publish"], values).rowcount == 0:
+            raise self._space_changed()
         self._recount(cursor, _counted(row), _Counted(publication.collection, publication.chunks))
         tell(cursor, row["id"], WebhookEvent.SEARCHABLE)
         self.bump(cursor, tenant)
@@ -363,8 +368,9 @@ class DocumentStore:
     def _check_complete(self, cursor: Cursor[DictRow], values: dict[str, Any]) -> None:
         row = cursor.execute(self._vectors("count_generation"), values).fetchone()
         if row is None or not row["chunks"] == row["vectors"] == values["chunks"]:
+            counted = row and {name: row[name] for name in ("chunks", "vectors")}
             raise Conflict(
-                f"generation {values['generation']} is incomplete: {row} of {values['chunks']} chunks"
+                f"generation {values['generation']} is incomplete: {counted} of {values['chunks']} chunks"
             )
 
     def _recount(self, cursor: Cursor[DictRow], before: _Counted | None, after: _Counted | None) -> None:
@@ -376,6 +382,9 @@ class DocumentStore:
                     "chunks": sign * counted.chunks,
                 }
                 cursor.execute(_SQL["count_collection"], values)
+
+    def _space_changed(self) -> SpaceChanged:
+        return SpaceChanged(f"space {self.space().id} is not the active one any more")
 
     def _vectors(self, name: str) -> sql.Composed:
         return vectors_statement(_SQL[name], self.space().id)

@@ -19,7 +19,7 @@ from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore, vectors_statement
 from shared.adapters.postgres.sql import load
 from shared.core.chunking import embedding_text, text_hash
-from shared.core.errors import LeaseLost, RagzeroError
+from shared.core.errors import LeaseLost, RagzeroError, SpaceMismatch
 from shared.core.models import EmbedSlice, Space, Waiting
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class EmbedWorkStore:
             "slices": max(1, chunks // _TYPICAL_SLICE),
             "lease": lease_seconds,
             "max_attempts": max_attempts,
+            "space": self.space().id,
         }
         with self._as_job() as cursor:
             rows = cursor.execute(_SQL["claim_slices"], values).fetchall()
@@ -87,19 +88,23 @@ class EmbedWorkStore:
         statement = vectors_statement(_SQL["read_slice"], self.space().id)
         with self._database.transaction(slice.tenant_id) as cursor:
             rows = cursor.execute(statement, values).fetchall()
-        return [(row["id"], _seen(row)) for row in rows]
+        return [(row["id"], embedded_text(row)) for row in rows]
 
     def store(self, slice: EmbedSlice, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        """The vectors of a slice, all or none, and the slice is done. Raises LeaseLost.
+        """The vectors of a slice, all or none, and the slice is done. Raises LeaseLost, or SpaceMismatch when another
+        space has become the active one.
 
         Not by COPY: Postgres refuses that on tables with row-level security, and building the HNSW graph is
         nearly all of the time anyway.
         """
-        embeddings = [HalfVector(vector) for vector in vectors]
+        embeddings, space = [HalfVector(vector) for vector in vectors], self.space()
         statement = vectors_statement(_DOCUMENTS_SQL["store_vectors"], self.space().id)
         with self._database.transaction(slice.tenant_id) as cursor:
             if not cursor.execute(_SQL["finish_slice"], {"id": slice.id, "token": slice.token}).fetchone():
                 raise LeaseLost
+            active = cursor.execute(_DOCUMENTS_SQL["active_space"]).fetchone()
+            if active is None or active["id"] != space.id:
+                raise SpaceMismatch(f"space {space.id} ({space.name}) is not the active one any more")
             cursor.execute(statement, {"chunk_ids": list(chunk_ids), "embeddings": embeddings}, binary=True)
 
     def give_back(self, slices: Sequence[EmbedSlice]) -> None:
@@ -146,7 +151,8 @@ def _waiting(row: DictRow) -> Waiting:
     return Waiting(row["tenant_id"], row["document_id"], row["generation"])
 
 
-def _seen(row: DictRow) -> str:
+def embedded_text(row: DictRow) -> str:
+    """What the encoder sees of a chunk. Raises RagzeroError when that is not the text that was hashed."""
     seen = embedding_text(row["headings"], row["text"])
     if text_hash(seen) != row["text_hash"]:
         raise RagzeroError(f"chunk {row['id']} does not have the text that was hashed")

@@ -1,20 +1,22 @@
-"""Brings a database to the current schema: roles, numbered migrations (each once, frozen by hash), embedding spaces."""
+"""Brings a database to the current schema: roles, numbered migrations (each once, frozen by hash)."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib.resources import files
 
 import psycopg
 from psycopg import sql
 
-from shared.core.errors import ConfigurationError, RagzeroError
-from shared.core.models import Space
+from shared.core.errors import ConfigurationError, RagzeroError, Unavailable
 
 ROLES = ("ragzero_owner", "ragzero_ingest", "ragzero_query", "ragzero_embed", "ragzero_reindex")
 _OLDEST_PGVECTOR = (0, 8, 0)
 _ANY_LOCK = 7_291_001
+_LOCK_TIMEOUT, _PAUSE_S, _TRIES = "500ms", 1.0, 60
 _LIMITS = {"ragzero_query": "15s", "ragzero_ingest": "60s", "ragzero_embed": "60s", "ragzero_reindex": "60s"}
 
 
@@ -31,35 +33,9 @@ def migrate(admin_url: str, passwords: Mapping[str, str]) -> list[str]:
         return [name for name, text in _shipped() if _apply(connection, name, text)]
 
 
-def ensure_space(admin_url: str, space: Space) -> int:
-    """The id of the space with this fingerprint, created with its table and index when new; the first one is active."""
-    with psycopg.connect(admin_url) as connection:
-        connection.execute("set role ragzero_owner")
-        found = connection.execute(
-            "select id from spaces where fingerprint = %s", [space.fingerprint]
-        ).fetchone()
-        return int(found[0]) if found else _create_space(connection, space)
-
-
 def shipped() -> dict[str, str]:
     """The hash of each migration there is, by name."""
     return {name: _digest(text) for name, text in _shipped()}
-
-
-def _create_space(connection: psycopg.Connection, space: Space) -> int:
-    row = connection.execute(
-        """insert into spaces (name, fingerprint, model, revision, dimension, state)
-           values (%s, %s, %s, %s, %s,
-                   case when exists (select from spaces where state = 'active') then 'building' else 'active' end)
-           returning id""",
-        [space.name, space.fingerprint, space.model, space.revision, space.dimension],
-    ).fetchone()
-    assert row is not None
-    template = files(__package__).joinpath("space.sql").read_text()
-    connection.execute(
-        sql.SQL(template).format(space=sql.SQL(str(int(row[0]))), dimension=sql.Literal(space.dimension))
-    )
-    return int(row[0])
 
 
 def _ensure_roles(connection: psycopg.Connection, passwords: Mapping[str, str]) -> None:
@@ -108,13 +84,24 @@ def _apply(connection: psycopg.Connection, name: str, text: str) -> bool:
         raise RagzeroError(f"migration {name} was changed after it had been applied; add a new one instead")
     if row:
         return False
+    for _ in range(_TRIES):
+        with suppress(psycopg.errors.LockNotAvailable):
+            _run(connection, name, text, digest)
+            return True
+        time.sleep(_PAUSE_S)  # whoever queued behind us goes first
+    raise Unavailable(
+        "database", f"migration {name} did not get its locks in {_TRIES} tries; nothing was changed"
+    )
+
+
+def _run(connection: psycopg.Connection, name: str, text: str, digest: str) -> None:
+    """Whoever comes while it waits for a lock waits behind it, so it waits for moments only."""
     with connection.transaction():
-        connection.execute("set local lock_timeout = '5s'")
+        connection.execute("select set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
         connection.execute("set local role ragzero_owner")
         connection.execute(text)
         connection.execute("reset role")
         connection.execute("insert into migrations (name, hash) values (%s, %s)", [name, digest])
-    return True
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,7 @@ from psycopg.rows import DictRow
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.filters import CompiledFilter, compiled
 from shared.adapters.postgres.sql import load
-from shared.core.errors import NotFound
+from shared.core.errors import NotFound, SpaceChanged
 from shared.core.filters import Filter
 from shared.core.labels import Labels
 from shared.core.models import Passage, Retrieved, Space
@@ -48,7 +48,10 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a question is about to search. Chunks: in total, those the caller's labels leave, those the filter leaves."""
+    """What a question is about to search. Chunks: in total, those the caller's labels leave, those the filter leaves.
+
+    space: the active one. always_exact: its index is not to be trusted.
+    """
 
     collection_id: int
     language: str
@@ -56,14 +59,13 @@ class Scope:
     epoch: int
     visible: int
     in_scope: int
+    space: int
+    always_exact: bool = False
 
 
 class Searcher:
-    def __init__(
-        self, database: AsyncDatabase, space: Space, options: SearchOptions = SearchOptions()
-    ) -> None:
+    def __init__(self, database: AsyncDatabase, options: SearchOptions = SearchOptions()) -> None:
         self._database = database
-        self._table = sql.Identifier(f"vectors_{space.id:d}")
         self._options = options
 
     async def search(
@@ -72,29 +74,34 @@ class Searcher:
         collection: str,
         question: str,
         vector: NDArray[np.float32] | None,
+        space: Space,
         *,
         limit: int,
         filter: Filter | None = None,
         acl: Labels = (),
         candidates: int | None = None,
         keywords: bool = True,
+        inactive: bool = False,
     ) -> Retrieved:
-        """The best passages that acl may see, best first. vector: shape (dimension,); without one, keywords alone
-        decide, and without keywords the vector alone.
+        """The best passages that acl may see, best first. vector: shape (dimension of the space,); without one,
+        keywords alone decide, and without keywords the vector alone.
 
         candidates: how many each side brings where not every chunk is scored.
 
-        Raises NotFound when the tenant has no such collection.
+        Raises NotFound when the tenant has no such collection, SpaceChanged when the space is not the active one
+        in the snapshot that is searched, unless inactive says that it need not be.
         """
         wanted = max(self._candidates(limit), candidates or 0)
         local = {"hnsw.ef_search": str(min(_MOST_EF, wanted)), "hnsw.iterative_scan": "relaxed_order"}
         conditions = compiled(filter)
         async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
-            exact = scope.in_scope <= self._options.exact_below
+            if scope.space != space.id and not inactive:
+                raise _changed(space, scope)
+            exact = scope.always_exact or scope.in_scope <= self._options.exact_below
             if exact and acl is not None and 2 * scope.visible < scope.total:
                 conditions = conditions.among(acl)
-            statement = self.statement(exact, vector is not None, conditions, keywords=keywords)
+            statement = self.statement(exact, vector is not None, conditions, space.id, keywords=keywords)
             parameters = self.parameters(scope, question, vector, limit) | conditions.parameters
             parameters |= {"candidates": wanted} | ({} if keywords else {"dense_weight": 1.0})
             rows = await (await cursor.execute(statement, parameters)).fetchall()
@@ -144,7 +151,16 @@ class Searcher:
         in_scope = row["visible"]
         if conditions.parameters and in_scope > self._options.exact_below:
             in_scope = await self._filtered(cursor, row, conditions)
-        return Scope(row["id"], row["language"], row["chunks"], row["epoch"], row["visible"], in_scope)
+        return Scope(
+            row["id"],
+            row["language"],
+            row["chunks"],
+            row["epoch"],
+            row["visible"],
+            in_scope,
+            row["active_space"],
+            row["always_exact"],
+        )
 
     async def _filtered(
         self, cursor: AsyncCursor[DictRow], collection: DictRow, conditions: CompiledFilter
@@ -164,6 +180,7 @@ class Searcher:
         collection: str,
         question: str,
         vector: NDArray[np.float32] | None,
+        space: Space,
         document: UUID,
         *,
         filter: Filter | None = None,
@@ -172,12 +189,14 @@ class Searcher:
     ) -> Standing:
         """Where a document stands when every chunk in scope is scored, however many there are; slow for many.
 
-        Raises NotFound when the tenant has no such collection.
+        Raises NotFound when the tenant has no such collection, SpaceChanged when the space is not the active one.
         """
         conditions = compiled(filter)
         async with self._database.transaction(tenant, acl=acl, read_only=True) as cursor:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
-            pool = self._pool(True, vector is not None, conditions, keywords=keywords)
+            if scope.space != space.id:
+                raise _changed(space, scope)
+            pool = self._pool(True, vector is not None, conditions, space.id, keywords=keywords)
             parameters = self.parameters(scope, question, vector, 1) | conditions.parameters
             parameters |= {"document": document} | ({} if keywords else {"dense_weight": 1.0})
             statement = sql.Composed([*pool, sql.SQL(_SQL["standing"])])
@@ -193,26 +212,30 @@ class Searcher:
         return [Neighbour(**row) for row in rows]
 
     def statement(
-        self, exact: bool, with_vector: bool, conditions: CompiledFilter, *, keywords: bool = True
+        self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: int, *, keywords: bool = True
     ) -> sql.Composed:
-        pool = self._pool(exact, with_vector, conditions, keywords=keywords)
+        pool = self._pool(exact, with_vector, conditions, space, keywords=keywords)
         return sql.Composed([*pool, sql.SQL(_SQL["fused"])])
 
     def _pool(
-        self, exact: bool, with_vector: bool, conditions: CompiledFilter, *, keywords: bool
+        self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: int, *, keywords: bool
     ) -> list[sql.Composable]:
         """What is asked, and the chunks that are scored."""
         sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
         name = ("exact" if exact else "ann") + sides
         worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
         pool = sql.SQL(_SQL[name]).format(
-            vectors=self._table,
+            vectors=sql.Identifier(f"vectors_{space:d}"),
             filter=conditions.chunk,
             document_filter=conditions.document,
             worded=worded,
             chunks_join=_CHUNKS if conditions.about_chunks else _NOTHING,
         )
         return [sql.SQL(_SQL["asked"]).format(), pool]
+
+
+def _changed(space: Space, scope: Scope) -> SpaceChanged:
+    return SpaceChanged(f"space {space.id} is not the active one; {scope.space} is")
 
 
 def _place(row: dict[str, Any], name: str) -> Place | None:

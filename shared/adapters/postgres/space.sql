@@ -11,9 +11,9 @@ create table vectors_{space} (
 );
 create index vectors_{space}_reuse on vectors_{space} (tenant_id, text_hash);
 create index vectors_{space}_document on vectors_{space} (document_id, generation);
-create index vectors_{space}_hnsw on vectors_{space} using hnsw (embedding halfvec_cosine_ops);
 alter table vectors_{space} enable row level security;
 alter table vectors_{space} force row level security;
 create policy tenant on vectors_{space} using (tenant_id = (select current_tenant()));
 grant select on vectors_{space} to ragzero_query, ragzero_reindex;
 grant select, insert, delete on vectors_{space} to ragzero_ingest, ragzero_embed;
+create policy sweep on vectors_{space} for select to ragzero_reindex using (sweeping());

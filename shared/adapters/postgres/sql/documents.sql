@@ -87,9 +87,10 @@ set staged = %(staged)s, done_sequencer = greatest(done_sequencer, rpad(%(sequen
     lease_until = null, updated_at = now(),
     timeline = timeline_with(timeline, 'processing',
                              format('waiting for the embedding job: %%s chunks', %(missing)s::int))
-where id = %(id)s and attempt = %(attempt)s
+where id = %(id)s and attempt = %(attempt)s and (select hold_spaces())
 
 -- name: slice_work
+-- Of the active space: while we hold the spaces, it remains that. No row when it is another one than we know.
 insert into embed_work (tenant_id, document_id, generation, first_ordinal, last_ordinal, chunks)
 select %(tenant)s, %(id)s, %(generation)s, min(ordinal), max(ordinal), count(*)
 from (
@@ -97,6 +98,7 @@ from (
     from chunks c
     where c.document_id = %(id)s and c.generation = %(generation)s
       and not exists (select from {vectors} v where v.chunk_id = c.id)
+      and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
 ) as missing
 group by slice
 order by slice
@@ -205,6 +207,7 @@ with gone as (
 select count(*) as removed from gone
 
 -- name: publish
+-- count_generation holds the spaces: who makes another one the active one comes before us, and is seen, or waits.
 update documents
 set published_generation = %(generation)s, status = 'searchable', reason_code = null, reason = null, staged = null,
     etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
@@ -214,6 +217,7 @@ set published_generation = %(generation)s, status = 'searchable', reason_code = 
     lease_until = null, updated_at = now(),
     timeline = timeline_with(timeline, 'searchable', format('generation %%s, %%s chunks', %(generation)s::int, %(chunks)s::int))
 where id = %(id)s and attempt = %(attempt)s and generation = %(generation)s
+  and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
 
 -- name: fail
 with moot as (delete from embed_waiting where document_id = %(id)s)
@@ -307,6 +311,6 @@ join chunks c on c.id = new.chunk_id
 on conflict (chunk_id) do nothing
 
 -- name: count_generation
-select count(*) as chunks, count(v.chunk_id) as vectors
+select count(*) as chunks, count(v.chunk_id) as vectors, (select hold_spaces()) as held
 from chunks c left join {vectors} v on v.chunk_id = c.id
 where c.document_id = %(id)s and c.generation = %(generation)s

@@ -9,6 +9,7 @@ select exists (select from embed_waiting) as found
 with free as (
     select id, chunks, attempts from embed_work
     where (lease_until is null or lease_until < now()) and attempts < %(max_attempts)s
+      and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
     order by attempts > 0, id
     limit %(slices)s
     for update skip locked
@@ -53,7 +54,8 @@ where c.document_id = %(document)s and c.generation = %(generation)s and c.ordin
 order by c.ordinal
 
 -- name: finish_slice
-delete from embed_work where id = %(id)s and token = %(token)s returning 1 as held
+-- The spaces are held from here on, so that the active one remains that.
+delete from embed_work where id = %(id)s and token = %(token)s and (select hold_spaces()) returning 1 as held
 
 -- name: give_back
 -- Unused, so the try does not count.

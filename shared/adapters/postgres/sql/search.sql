@@ -6,7 +6,7 @@
 -- name: scope
 -- What a question is about to search, and its epoch; visible are the chunks whose labels the caller may see. Leaves
 -- the question's rarest words, which together stand in few chunks, in app.terms, where the policy of chunk_terms
--- reads them.
+-- reads them. Where the canary found that the index misses too much, it is searched wider, or not used.
 with scope as materialized (
     select c.id, c.language, c.chunks, c.documents, t.epoch, c.chunks - coalesce((
         select sum(l.chunks) from label_sets l
@@ -20,10 +20,16 @@ with scope as materialized (
     join lexemes l on l.collection_id = (select id from scope) and l.lexeme = asked.lexeme
     where l.chunks > 0
 )
-select id, language::text, chunks, documents, epoch, visible, set_config('app.terms', coalesce((
+select id, language::text, chunks, documents, epoch, visible, active.space as active_space,
+       coalesce(tuned.exact, false) as always_exact,
+       case when tuned.ef_search is not null then
+           set_config('hnsw.ef_search', greatest(tuned.ef_search, current_setting('hnsw.ef_search', true)::int)::text, true)
+       end as ef_search, set_config('app.terms', coalesce((
     select string_agg(quote_literal(scope.id || ':' || lexeme), '|')
     from words where running <= %(rare)s or running = words.chunks), ''), true) as terms
 from scope
+cross join (select s.id as space from spaces s where s.state = 'active') as active
+left join search_tunings tuned on tuned.collection_id = scope.id and tuned.space_id = active.space
 
 -- name: filtered
 -- How many chunks the documents that pass the filter have; counting ends at the limit, where it no longer matters.

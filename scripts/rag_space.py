@@ -1,0 +1,182 @@
+"""From one embedding model to another: plan, apply, evaluate, promote; rollback; reclaim.
+
+`apply` and `reclaim` make and drop tables, so they need DATABASE_ADMIN_URL; the rest is asked of the API with
+RAGZERO_ADMIN_KEY. While both models are in use, the functions need the new one's folder as RAGZERO_NEXT_MODEL_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.table import Table
+
+from functions.embed.filling import Encode, Filled, Filler
+from scripts.migrate import space_of
+from scripts.rag import Failure, call, console, environment
+from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.filling import FillStore
+from shared.adapters.postgres.space_tables import (
+    acting_as,
+    build_index,
+    ensure_space,
+    mark_built,
+    only_builder,
+    reclaim_space,
+)
+from shared.core.errors import RagzeroError
+
+_SPACES = "/v1/index/spaces"
+_DAY_S = 86_400.0
+_FOLLOW_S = 1.0
+
+
+def plan(api: httpx.Client, given: argparse.Namespace) -> int:
+    asked: dict[str, Any] = {"change": given.change, "chunks_per_second": given.chunks_per_second}
+    if given.model:
+        manifest = Manifest.read(given.model)
+        asked |= {"fingerprint": manifest.fingerprint, "dimension": manifest.dimension}
+    found = call(api, "GET", "/v1/index/plan", params=asked)
+    for name, value in found.items():
+        shown = ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
+        console.print(f"{name.replace('_', ' '):20} {shown}", highlight=False)
+    return 0
+
+
+def apply(given: argparse.Namespace) -> int:
+    """Can be stopped at any time: what is stored stays, and the next call goes on."""
+    admin, manifest = _admin_url(), Manifest.read(given.model)
+    encode = _encoder(given)
+    try:
+        with only_builder(admin), closing(Database(acting_as(admin, "ragzero_embed"))) as database:
+            space = ensure_space(admin, space_of(manifest))
+            _say(f"space {space} ({manifest.name}): making what it lacks")
+            store = FillStore(database, space)
+            _build(admin, space, Filler(store, encode, most_per_second=given.rate, told=_told), given)
+            _say(f"space {space} is complete: scripts/rag eval run FILE --space {space}, then index promote")
+            while given.follow:
+                time.sleep(_FOLLOW_S)
+                Filler(store, encode, most_per_second=given.rate).run(time.monotonic() + _DAY_S)
+    except KeyboardInterrupt:
+        _say("stopped; what is stored stays")
+        return 1
+    return 0
+
+
+def _encoder(given: argparse.Namespace) -> Encode:
+    """On the CPU by ONNX Runtime; with the original model, by torch on the GPU where there is one."""
+    if given.torch is None:
+        return OnnxEmbedder.load(given.model).encode
+    from functions.embed.encoder import TorchEncoder  # heavy: loaded when first used
+
+    encoder = TorchEncoder.load(Manifest.read(given.model), given.torch, given.revision)
+    encoder.place(None)
+    return encoder.encode
+
+
+def _build(admin: str, space: int, filler: Filler, given: argparse.Namespace) -> None:
+    filled = filler.run(time.monotonic() + _DAY_S)
+    build_index(admin, space, memory=given.memory)
+    since = filler.run(time.monotonic() + _DAY_S)
+    mark_built(admin, space)
+    made, reused = filled.embedded + since.embedded, filled.reused + since.reused
+    _say(f"{made} texts embedded, {reused} vectors reused")
+
+
+def spaces(api: httpx.Client, _given: argparse.Namespace) -> int:
+    table = Table("id", "name", "dimension", "state", "built", "lacking", box=None)
+    found: Any = call(api, "GET", _SPACES)
+    for one in found:
+        built = (one["built_at"] or "not yet")[:16]
+        cells = (one["id"], one["name"], one["dimension"], one["state"], built, one["lacking"])
+        table.add_row(*map(str, cells))
+    console.print(table)
+    return 0
+
+
+def promote(api: httpx.Client, given: argparse.Namespace) -> int:
+    pairs = [dict(zip(("before", "after"), map(int, pair.split(":")), strict=True)) for pair in given.eval]
+    body = {"evaluations": pairs, "margin": given.margin, "least_overlap": given.least_overlap}
+    body |= {"force_reason": given.force} if given.force else {}
+    return _changed(call(api, "POST", f"{_SPACES}/{given.space}/promote", json=body))
+
+
+def rollback(api: httpx.Client, given: argparse.Namespace) -> int:
+    return _changed(call(api, "POST", f"{_SPACES}/rollback", json={"reason": given.reason}))
+
+
+def reclaim(given: argparse.Namespace) -> int:
+    _say(f"space {given.space} ({reclaim_space(_admin_url(), given.space)}) is gone for good")
+    return 0
+
+
+def add_commands(command: Callable[..., Any]) -> None:
+    """To those of scripts/rag index. command(name, run, help) makes one."""
+    one = command("plan", plan, "what a change of the index takes, before anything is spent")
+    one.add_argument("--change", choices=("model", "chunking", "parser", "language"), default="model")
+    one.add_argument("--model", type=Path, help="folder made by scripts/build-model")
+    one.add_argument(
+        "--chunks-per-second", type=float, default=500, help="of the encoder (default: %(default)g)"
+    )
+    one = command("apply", without_api(apply), "build a model's space beside the active one; can be stopped")
+    one.add_argument("--model", type=Path, required=True, help="folder made by scripts/build-model")
+    one.add_argument("--torch", metavar="MODEL", help="encode with the original: a folder, or a hub id")
+    one.add_argument("--revision", help="the hub's commit of it")
+    one.add_argument("--rate", type=float, help="at most so many texts a second")
+    one.add_argument("--memory", default="256MB", help="for building the index (default: %(default)s)")
+    one.add_argument("--follow", action="store_true", help="go on with what is uploaded from now on")
+    command("spaces", spaces, "the embedding spaces, and what each lacks")
+    one = command("promote", promote, "make a space the active one")
+    one.add_argument("space", type=int)
+    one.add_argument(
+        "--eval", action="append", default=[], metavar="BEFORE:AFTER", help="evaluations to compare"
+    )
+    one.add_argument(
+        "--margin", type=float, default=0.02, help="recall and nDCG may fall by (default: %(default)g)"
+    )
+    one.add_argument("--least-overlap", type=float, default=0.0)
+    one.add_argument("--force", metavar="REASON", help="without an evaluation, or against it")
+    command("rollback", rollback, "make the space before it the active one again").add_argument(
+        "--reason", required=True
+    )
+    command("reclaim", without_api(reclaim), "drop a space for good").add_argument("space", type=int)
+
+
+def without_api(
+    run: Callable[[argparse.Namespace], int],
+) -> Callable[[httpx.Client, argparse.Namespace], int]:
+    def told(_api: httpx.Client, given: argparse.Namespace) -> int:
+        try:
+            return run(given)
+        except RagzeroError as error:
+            raise Failure(str(error)) from error
+
+    return told
+
+
+def _changed(done: dict[str, Any]) -> int:
+    _say(f"{done['to_name']} (space {done['to_space']}) answers now, {done['from_name']} did")
+    if done["forced_because"]:
+        _say(f"because: {done['forced_because']}")
+    return 0
+
+
+def _told(filled: Filled) -> None:
+    console.print(f"{filled.embedded} texts", end="\r", highlight=False)
+
+
+def _admin_url() -> str:
+    found = environment().get("DATABASE_ADMIN_URL")
+    if not found:
+        raise Failure("DATABASE_ADMIN_URL is not set: a role that may make tables, on the server itself")
+    return found
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, markup=False)
