@@ -1,4 +1,4 @@
-"""What a schedule asks for: {"task": "sweep"}. Other tasks are refused by name."""
+"""What a schedule asks for: {"task": "sweep"}, or canary, audit or expire. Other tasks are refused by name."""
 
 from __future__ import annotations
 
@@ -38,4 +38,21 @@ def _sweep(services: Services, deadline: float) -> dict[str, Any]:
     return {**services.sweep.run(deadline), "upkeep": upkeep}
 
 
-_TASKS: dict[str, Callable[[Services, float], dict[str, Any]]] = {"sweep": _sweep}
+def _canary(services: Services, deadline: float) -> dict[str, Any]:
+    return services.canary.run(deadline)
+
+
+def _audit(services: Services, deadline: float) -> dict[str, Any]:
+    return services.audit.run(deadline)
+
+
+def _expire(services: Services, deadline: float) -> dict[str, Any]:
+    return services.audit.expire(deadline)
+
+
+_TASKS: dict[str, Callable[[Services, float], dict[str, Any]]] = {
+    "sweep": _sweep,
+    "canary": _canary,
+    "audit": _audit,
+    "expire": _expire,
+}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from functions.reindex.audit import Audit
+from functions.reindex.canary import Canary
 from functions.reindex.service import SweepService
 from functions.reindex.upkeep import Upkeep
 from functions.reindex.walk import Limits, Means
@@ -12,6 +14,8 @@ from shared import telemetry
 from shared.adapters.cache import epochs
 from shared.adapters.courier import Courier
 from shared.adapters.knock import Knock
+from shared.adapters.postgres.audits import AuditStore
+from shared.adapters.postgres.canary import CanaryStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.deletions import Eraser
 from shared.adapters.postgres.sweeps import SweepStore
@@ -28,9 +32,12 @@ class Services:
 
     sweep: SweepService
     upkeep: Upkeep
+    canary: Canary
+    audit: Audit
 
     def close(self) -> None:
-        self.sweep.close()
+        for service in (self.sweep, self.canary, self.audit):
+            service.close()
 
 
 @cache
@@ -44,6 +51,7 @@ def services() -> Services:
 
 def build(settings: ReindexSettings) -> Services:
     database, told = Database(settings.database_url.get_secret_value()), epochs.connect(settings)
+    bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     store = SweepStore(
         database,
         settings.bucket,
@@ -54,7 +62,7 @@ def build(settings: ReindexSettings) -> Services:
     )
     means = Means(
         store=store,
-        bucket=Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
+        bucket=bucket,
         ingest=Queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
         default_tenant=settings.default_tenant,
         limits=Limits(
@@ -62,6 +70,12 @@ def build(settings: ReindexSettings) -> Services:
             max_delete_share=settings.max_delete_share,
             max_queued=settings.max_queued,
         ),
+    )
+    canary = Canary(
+        CanaryStore(database),
+        bar=settings.canary_recall,
+        samples=settings.canary_samples,
+        more_than=settings.exact_below,
     )
     upkeep = Upkeep(
         store,
@@ -71,7 +85,8 @@ def build(settings: ReindexSettings) -> Services:
         settings.knock_seconds,
         settings.erase_after_seconds,
     )
-    return Services(SweepService(means), upkeep)
+    audit = Audit(AuditStore(database, settings.bucket, settings.audit_grace_seconds), bucket)
+    return Services(SweepService(means), upkeep, canary, audit)
 
 
 def _embedding_job(settings: ReindexSettings) -> Knock | None:

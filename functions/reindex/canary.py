@@ -1,0 +1,81 @@
+"""The canary: does the index still find what is there?
+
+Each collection that is searched by the index is asked for the neighbours of some of its own chunks, with the index and
+without. One that misses too much is searched wider from then on, or exactly when that does not help, and somebody is told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from shared.core.canary import LADDER, Tuning, Watched, recall
+from shared.telemetry import get_logger, metrics
+
+_log = get_logger(__name__)
+
+
+class Store(Protocol):
+    def watched(self, more_than: int) -> list[Watched]: ...
+    def sample(self, watched: Watched, samples: int) -> list[Any]: ...
+    def by_index(self, watched: Watched, vectors: Sequence[Any], ef_search: int) -> list[list[int]]: ...
+    def exactly(self, watched: Watched, vectors: Sequence[Any]) -> list[list[int]]: ...
+    def tune(self, watched: Watched, tuning: Tuning) -> None: ...
+    def close(self) -> None: ...
+
+
+class Canary:
+    """bar: the least recall@10. more_than: smaller collections are always searched exactly."""
+
+    def __init__(self, store: Store, *, bar: float, samples: int, more_than: int) -> None:
+        self._store = store
+        self._bar = bar
+        self._samples = samples
+        self._more_than = more_than
+
+    def run(self, deadline: float) -> dict[str, Any]:
+        """What was found until the deadline (time.monotonic() seconds): the lowest recall, and the alarms by collection."""
+        lowest, alarms, looked_at = 1.0, {}, 0
+        for watched in self._store.watched(self._more_than):
+            if time.monotonic() > deadline:
+                break
+            tuning = self._judged(watched)
+            self._store.tune(watched, tuning)
+            looked_at, lowest = looked_at + 1, min(lowest, tuning.recall)
+            if tuning.alarming:
+                alarms[watched.collection] = tuning
+                self._alarm(watched, tuning)
+        metrics.gauge("canary_recall", lowest)
+        metrics.gauge("canary_alarms", len(alarms))
+        return {
+            "status": "done",
+            "collections": looked_at,
+            "recall": round(lowest, 4),
+            "alarms": {id: "exact" if one.exact else one.ef_search for id, one in alarms.items()},
+        }
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _judged(self, watched: Watched) -> Tuning:
+        vectors = self._store.sample(watched, self._samples)
+        there = self._store.exactly(watched, vectors)
+        usual = recall(self._store.by_index(watched, vectors, LADDER[0]), there)
+        if usual >= self._bar:
+            return Tuning(usual)
+        for width in LADDER[1:]:
+            if recall(self._store.by_index(watched, vectors, width), there) >= self._bar:
+                return Tuning(usual, ef_search=width)
+        return Tuning(usual, exact=True)
+
+    def _alarm(self, watched: Watched, tuning: Tuning) -> None:
+        now = "scanned exactly" if tuning.exact else f"searched with ef_search {tuning.ef_search}"
+        _log.error(
+            "index_misses_chunks",
+            collection=watched.collection,
+            tenant=str(watched.tenant),
+            recall=round(tuning.recall, 4),
+            bar=self._bar,
+            now=now,
+        )

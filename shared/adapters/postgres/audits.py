@@ -1,0 +1,61 @@
+"""What the audit counts, and what is to go because its time has come; of all tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from psycopg.types.json import Jsonb
+
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.documents import vectors_statement
+from shared.adapters.postgres.sql import load
+
+_SQL = load("audit")
+_SWEEPING = {"app.sweep": "on"}
+_COUNTED = (
+    "chunks_of_deleted",
+    "chunks_of_older_generations",
+    "metadata_of_deleted",
+    "answers_kept_too_long",
+    "responses_kept_too_long",
+)
+
+
+class AuditStore:
+    """grace_seconds: what was deleted less long ago may be on its way out."""
+
+    def __init__(self, database: Database, bucket: str, grace_seconds: float) -> None:
+        self._database = database
+        self._bucket = bucket
+        self._values = {"grace": grace_seconds}
+
+    def count(self) -> dict[str, int]:
+        """How much is still there of what should be gone, by what it is."""
+        counted = {name: self._count(name) for name in _COUNTED}
+        with self._database.transaction(None, local=_SWEEPING) as cursor:
+            spaces = [row["id"] for row in cursor.execute(_SQL["spaces"])]
+        return counted | {
+            f"vectors_of_deleted_in_space_{space}": self._count("vectors_of_deleted", space)
+            for space in spaces
+        }
+
+    def keep(self, findings: Mapping[str, int]) -> int:
+        values = {"findings": Jsonb(dict(findings)), "clean": not any(findings.values())}
+        with self._database.transaction(None, local=_SWEEPING) as cursor:
+            row = cursor.execute(_SQL["keep"], values).fetchone()
+        assert row is not None
+        return int(row["id"])
+
+    def expired(self, after: str, limit: int) -> list[tuple[str, int]]:
+        """(key, days) of documents that may have outlived their time, in the order of their keys."""
+        values = {"bucket": self._bucket, "after": after, "limit": limit}
+        with self._database.transaction(None, local=_SWEEPING) as cursor:
+            return [(row["key"], row["days"]) for row in cursor.execute(_SQL["expired"], values)]
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _count(self, name: str, space: int = 0) -> int:
+        with self._database.transaction(None, local=_SWEEPING) as cursor:
+            row = cursor.execute(vectors_statement(_SQL[name], space), self._values).fetchone()
+        return int(row["found"]) if row else 0

@@ -1,0 +1,33 @@
+-- The canary: what the index finds, held against what is there.
+
+-- name: collections
+-- Those that are searched by the index, of the active space.
+select c.id, c.tenant_id, s.id as space
+from collections c cross join spaces s
+where s.state = 'active' and c.chunks > %(more_than)s
+order by c.id
+
+-- name: sample
+-- Vectors of chunks that can be found: each lies in the middle of its own neighbours.
+select v.embedding
+from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
+where v.tenant_id = %(tenant)s and v.collection_id = %(collection)s
+order by random()
+limit %(samples)s
+
+-- name: nearest
+-- As a question finds them, before its words are looked at.
+select v.chunk_id as id
+from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
+where v.collection_id = %(collection)s
+order by v.embedding <=> %(vector)s
+limit %(limit)s
+
+-- name: tune
+insert into search_tunings as t (collection_id, space_id, tenant_id, ef_search, exact, recall)
+values (%(collection)s, %(space)s, %(tenant)s, %(ef_search)s, %(exact)s, %(recall)s)
+on conflict (collection_id, space_id) do update
+set ef_search = excluded.ef_search, exact = excluded.exact, recall = excluded.recall, found_at = now()
+
+-- name: well
+delete from search_tunings where collection_id = %(collection)s and space_id = %(space)s

@@ -1,0 +1,91 @@
+"""Nothing that was deleted is left, in any table or space; and what is to go by itself goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.reindex.audit import Audit
+from functions.reindex.handler import handle
+from scripts.local.event_source import LambdaContext
+from shared.adapters.postgres.audits import AuditStore
+from shared.adapters.postgres.connection import Database
+from shared.adapters.s3 import Bucket
+from tests.support.installation import Installation
+from tests.support.sweeping import Sweeper, sweeping, work_off
+
+
+@pytest.fixture
+def sweeper(installation: Installation) -> Iterator[Sweeper]:
+    with sweeping(installation, audit_grace_seconds=0) as made:
+        yield made
+
+
+def task(sweeper: Sweeper, name: str) -> dict[str, Any]:
+    context = LambdaContext("reindex", time.monotonic() + 60)
+    return handle({"task": name}, context, lambda: sweeper.services)
+
+
+def test_after_deletes_and_replacements_nothing_is_left(installation: Installation, sweeper: Sweeper) -> None:
+    for number in range(4):
+        installation.put(f"{number}.txt", f"Secret number {number}.", {"site": "north"})
+    work_off(installation)
+    installation.delete("0.txt")
+    installation.put("1.txt", "Something else.")
+    work_off(installation)
+    report = task(sweeper, "audit")
+    assert report["clean"], report
+    assert set(report["findings"].values()) == {0}
+    assert installation.rows("select clean from audits") == [{"clean": True}]
+
+
+LEFT = {
+    "chunks_of_deleted": "update documents set status = 'deleted', published_generation = null",
+    "vectors_of_deleted_in_space_1": "update documents set status = 'deleted', published_generation = null",
+    "metadata_of_deleted": "update documents set status = 'deleted', published_generation = null",
+    "chunks_of_older_generations": "update documents set generation = 2, published_generation = 2",
+    "answers_kept_too_long": "insert into answers (id, tenant_id, request, lease_until, created_at) "
+    "select gen_random_uuid(), id, '{}', now(), now() - interval '2 days' from tenants",
+    "responses_kept_too_long": "insert into idempotent_requests (tenant_id, key, fingerprint, lease_until, created_at) "
+    "select id, 'k', '', now(), now() - interval '2 days' from tenants",
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_is_left_is_found(installation: Installation, sweeper: Sweeper, what: str) -> None:
+    installation.put("note.txt", "It was deleted, and it is here.", {"site": "north"})
+    work_off(installation)
+    installation.rows(LEFT[what] + " returning 1")
+    report = task(sweeper, "audit")
+    assert (report["clean"], report["findings"][what]) == (False, 1), report
+
+
+def test_a_document_goes_when_its_time_has_come_and_its_object_was_not_put_again(
+    installation: Installation, sweeper: Sweeper
+) -> None:
+    installation.put("month.txt", "Kept for a month.", {"expires_after": "30"})
+    installation.put("year.txt", "Kept for a year.", {"expires_after": "365"})
+    installation.put("again.txt", "Kept for a month, and put again.", {"expires_after": "30"})
+    installation.put("ever.txt", "Kept.", {"expires_after": "soon"})
+    work_off(installation)
+    assert task(sweeper, "expire") == {"status": "done", "deleted": 0}
+    installation.rows("update documents set created_at = created_at - interval '40 days' returning 1")
+    assert task(sweeper, "expire") == {"status": "done", "deleted": 0}, "each object is new"
+
+    settings = {"endpoint_url": installation.aws.url}
+    bucket, later = Bucket(installation.intake.bucket, **settings), datetime.now(UTC) + timedelta(days=31)
+    audit = Audit(
+        AuditStore(Database(installation.url("ragzero_reindex")), bucket.name, 0), bucket, lambda: later
+    )
+    installation.rows("update documents set created_at = now() where key = 'again.txt' returning 1")
+    assert audit.expire(time.monotonic() + 60)["deleted"] == 1
+    audit.close()
+    work_off(installation)
+    assert installation.document("month.txt")["status"] == "deleted"
+    kept = installation.rows("select key from documents where published_generation is not null order by key")
+    assert [row["key"] for row in kept] == ["again.txt", "ever.txt", "year.txt"]
+    assert task(sweeper, "audit")["clean"]
