@@ -27,7 +27,7 @@ class Store(Protocol):
 
 class Objects(Protocol):
     def head(self, key: str) -> ObjectState | None: ...
-    def delete(self, key: str) -> None: ...
+    def erase(self, key: str) -> int | None: ...
 
 
 class Audit:
@@ -67,7 +67,7 @@ class Audit:
         state = self._bucket.head(key)
         if state is None or state.last_modified > self._now() - timedelta(days=days):
             return False
-        self._bucket.delete(key)
+        self._bucket.erase(key)
         metrics.count("documents", outcome="expired")
         _log.info("document_expired", key=key, days=days)
         return True
