@@ -59,20 +59,20 @@ def load(db: psycopg.Connection[Any], way: Way, vectors: Vectors) -> float:
     """Seconds that building the index took."""
     dimension = vectors.shape[1]
     db.execute(
-        f"create table {way.name} (id int primary key, embedding {way.column}({dimension}) not null)".encode()
+        f"create table stored_{way.name} (id int primary key, embedding {way.column}({dimension}) not null)".encode()
     )
     kind = Vector if way.column == "vector" else HalfVector
     with (
         db.cursor() as cursor,
-        cursor.copy(f"copy {way.name} from stdin with (format binary)".encode()) as copy,
+        cursor.copy(f"copy stored_{way.name} from stdin with (format binary)".encode()) as copy,
     ):
         copy.set_types(["int4", way.column])
         for number, vector in enumerate(vectors):
             copy.write_row((number, kind(vector)))
     started = time.perf_counter()
     index = way.index.format(d=dimension)
-    db.execute(f"create index {way.name}_hnsw on {way.name} using hnsw ({index})".encode())
-    db.execute(f"vacuum analyze {way.name}".encode())
+    db.execute(f"create index {way.name}_hnsw on stored_{way.name} using hnsw ({index})".encode())
+    db.execute(f"vacuum analyze stored_{way.name}".encode())
     return time.perf_counter() - started
 
 
@@ -80,7 +80,7 @@ def measured(
     db: psycopg.Connection[Any], way: Way, width: int, asked: Vectors, there: Sequence[set[int]]
 ) -> dict[str, Any]:
     dimension = asked.shape[1]
-    statement = way.nearest.format(table=way.name, d=dimension, n=width).encode()
+    statement = way.nearest.format(table=f"stored_{way.name}", d=dimension, n=width).encode()
     db.execute(f"set hnsw.ef_search = {width}".encode())
     kind = Vector if way.column == "vector" else HalfVector
     _require_index(db, statement, kind(asked[0]), f"{way.name}_hnsw")
