@@ -18,7 +18,7 @@ from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
 
-SECONDS = 50
+SECONDS = 45
 CONFIG = """
 [checks]
 enabled = true
@@ -116,5 +116,6 @@ def test_the_api_is_as_described(installation: Installation, tmp_path: Path) -> 
             text=True,
             timeout=160,
             check=False,
+            cwd=tmp_path,  # where it keeps what it found
         )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2_000:]
