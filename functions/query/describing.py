@@ -36,7 +36,6 @@ _MORE: dict[tuple[str, str], tuple[int, ...]] = {
     ("post", "/v1/chat/completions"): (404,),
     ("post", "/v1/embeddings"): (404,),
     ("post", "/v1/admin/keys"): (404,),
-    ("delete", "/v1/collections/{name}"): (409,),
     ("patch", "/v1/collections/{name}"): (409,),
     ("patch", "/v1/admin/tenants/{id}"): (409,),
     ("delete", "/v1/admin/tenants/{id}"): (409,),

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from uuid import UUID
 
 from shared.core import filters
@@ -108,6 +108,19 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class _Scope:
+    collection: str
+    filter: filters.Filter | None
+    space: Space
+
+    @classmethod
+    def of(cls, question: Question, space: Space) -> Self:
+        """Raises InvalidInput, before anything is encoded for nothing."""
+        filter = filters.parse(question.filter) if question.filter is not None else None
+        return cls(collection_name(question.collection), filter, space)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     retrieved: Retrieved
     timings: Timings
@@ -165,8 +178,11 @@ class QueryService:
         """Everything that was looked at, and what became of it."""
         timings = Timings()
         if question.space is not None:
-            return await self._traced(tenant, question, await self._asked(question.space), timings)
-        return await self._in_active(lambda space: self._traced(tenant, question, space, timings))
+            scope = _Scope.of(question, await self._asked(question.space))
+            return await self._traced(tenant, question, scope, timings)
+        return await self._in_active(
+            lambda space: self._traced(tenant, question, _Scope.of(question, space), timings)
+        )
 
     async def _in_active(self, run: Callable[[Space], Awaitable[_T]]) -> _T:
         """What run gives in the space that is the active one when it looks."""
@@ -177,12 +193,12 @@ class QueryService:
                 self._active = await self._spaces.space()
         raise SpaceChanged
 
-    async def _traced(self, tenant: UUID, question: Question, space: Space, timings: Timings) -> Trace:
+    async def _traced(self, tenant: UUID, question: Question, scope: _Scope, timings: Timings) -> Trace:
         with timings.stage("embed"):
-            vector = await self._vector(space, question.text)
+            vector = await self._vector(scope.space, question.text)
         plan = planned(question.mode, question.top_k, question.per_document)
         with timings.stage("retrieve"):
-            retrieved = await self._retrieved(tenant, question, vector, space, plan)
+            retrieved = await self._retrieved(tenant, question, scope, vector, plan)
         found = Found(retrieved, timings, vector is not None, [] if vector is not None else [KEYWORDS_ONLY])
         if plan.reranked and self._reranker is not None and retrieved.passages:
             with timings.stage("rerank"):
@@ -191,20 +207,23 @@ class QueryService:
         return Trace(found, retrieved.passages, plan, kept)
 
     async def _retrieved(
-        self, tenant: UUID, question: Question, vector: NDArray[np.float32] | None, space: Space, plan: Plan
+        self,
+        tenant: UUID,
+        question: Question,
+        scope: _Scope,
+        vector: NDArray[np.float32] | None,
+        plan: Plan,
     ) -> Retrieved:
         """More than are wanted, to choose from; and more still where too many are copies, or one document's."""
-        filter = filters.parse(question.filter) if question.filter is not None else None
-        collection = collection_name(question.collection)
         while True:
             found = await self._searcher.search(
                 tenant,
-                collection,
+                scope.collection,
                 question.text,
                 vector,
-                space,
+                scope.space,
                 limit=plan.fetched,
-                filter=filter,
+                filter=scope.filter,
                 acl=question.acl,
                 candidates=plan.candidates,
                 keywords=plan.keywords or vector is None,
@@ -228,18 +247,20 @@ class QueryService:
 
     async def standing(self, tenant: UUID, question: Question, document: UUID) -> Standing:
         """Where a document stands among all that the question could find."""
-        return await self._in_active(lambda space: self._standing(tenant, question, space, document))
+        return await self._in_active(
+            lambda space: self._standing(tenant, question, _Scope.of(question, space), document)
+        )
 
-    async def _standing(self, tenant: UUID, question: Question, space: Space, document: UUID) -> Standing:
-        vector = await self._vector(space, question.text)
+    async def _standing(self, tenant: UUID, question: Question, scope: _Scope, document: UUID) -> Standing:
+        vector = await self._vector(scope.space, question.text)
         return await self._searcher.standing(
             tenant,
-            collection_name(question.collection),
+            scope.collection,
             question.text,
             vector,
-            space,
+            scope.space,
             document,
-            filter=filters.parse(question.filter) if question.filter is not None else None,
+            filter=scope.filter,
             acl=question.acl,
             keywords=vector is None or planned(question.mode, question.top_k).keywords,
         )
