@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.adapters.s3 import Bucket, to_header, translated
-from shared.core.models import ObjectState
 
 
 class Links:
@@ -82,19 +81,17 @@ class Links:
         with translated(key):
             self._bucket.client.abort_multipart_upload(Bucket=self._bucket.name, Key=key, UploadId=upload)
 
-    def get(self, state: ObjectState) -> str:
-        """Of that very version, as a file to be saved: what stands in it never runs in a browser."""
-        version: dict[str, str] = {"VersionId": state.version_id} if state.version_id else {}
-        name = quote(PurePosixPath(state.key).name, safe="")
-        with translated(state.key):
+    def get(self, key: str) -> str:
+        """Of a file to be saved: what stands in it never runs in a browser."""
+        name = quote(PurePosixPath(key).name, safe="")
+        with translated(key):
             return self._bucket.client.generate_presigned_url(
                 "get_object",
                 Params={
                     "Bucket": self._bucket.name,
-                    "Key": state.key,
+                    "Key": key,
                     "ResponseContentDisposition": f"attachment; filename*=UTF-8''{name}",
                     "ResponseContentType": "application/octet-stream",
-                    **version,
                 },
                 ExpiresIn=self.seconds,
             )

@@ -38,10 +38,10 @@ class DocumentChanged(Receipt):
 
 @router.get("/source")
 async def source(id: UUID, who: Reader, wired: Wired) -> SourceLink:
-    """A link to the object as it is now."""
+    """A link to the object in the bucket, to be saved as a file."""
     state = await wired.documents.source(who, id)
     until = datetime.now(UTC) + timedelta(seconds=wired.links.seconds)
-    url = await asyncio.to_thread(wired.links.get, state)
+    url = await asyncio.to_thread(wired.links.get, state.key)
     return SourceLink(url=url, bytes=state.bytes, expires_at=until)
 
 

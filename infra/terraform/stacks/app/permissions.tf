@@ -36,7 +36,6 @@ locals {
     query = [
       { action = "s3:PutObject", resources = local.objects, reason = "uploads through the API" },
       { action = "s3:GetObject", resources = local.objects, reason = "an object's state as it is now; other metadata is a copy of it onto itself; download links" },
-      { action = "s3:GetObjectVersion", resources = local.objects, reason = "a download link is of one version" },
       { action = "s3:ListMultipartUploadParts", resources = local.objects, reason = "an upload in parts is completed when all bytes are there" },
       { action = "s3:AbortMultipartUpload", resources = local.objects, reason = "one that is given up leaves nothing" },
       { action = "s3:DeleteObject", resources = local.objects, reason = "deletes through the API" },
