@@ -398,10 +398,11 @@ class DocumentStore:
 def remove_rest(cursor: Cursor[DictRow], document: UUID) -> int:
     """How many chunks a document still had that is gone; they and their vectors stand in its receipt."""
     values = {"id": document, "below": None, "spare": None}
-    vectors = _vectors_of(cursor, document)
+    told = cursor.execute(_SQL["has_receipt"], values).fetchone() is not None
+    vectors = _vectors_of(cursor, document) if told else {}
     row = cursor.execute(_SQL["remove_chunks"], values).fetchone()
     removed = int(row["removed"]) if row else 0
-    if removed:
+    if told and removed:
         note_removed(cursor, document, {"index.chunks": removed, **vectors})
     return removed
 

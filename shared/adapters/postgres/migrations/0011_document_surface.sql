@@ -21,6 +21,8 @@ alter table deletions force row level security;
 create policy tenant on deletions using (tenant_id = (select current_tenant()));
 create policy sweep on deletions for select to ragzero_reindex using (sweeping());
 grant select, insert, update on deletions to ragzero_query, ragzero_ingest;
+-- the job removes what is left of a document that was deleted while it waited
+grant select, update on deletions to ragzero_embed;
 grant select, update, delete on deletions to ragzero_reindex;
 
 -- Documents deleted before there were receipts have their names taken away like all others.

@@ -272,6 +272,9 @@ set removed = removed || coalesce((
     from unnest(%(places)s::text[], %(counts)s::bigint[]) as new (place, count)), '{}')
 where document_id = %(id)s
 
+-- name: has_receipt
+select 1 as found from deletions where document_id = %(id)s
+
 -- name: spaces
 select id, name from spaces order by id
 
