@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Intake:
 class LocalAws(Server):
     """durable keeps objects in the folder at once, and queues and bucket settings from one clean stop to the next.
 
+    hosts: Lambda functions whose calls go to an address, as the event in a POST; others run inside the emulator.
     After a crash `ensure` makes the queues and settings again; messages in flight are lost, as lost events are late
     ones that a sweep repairs.
     """
@@ -53,10 +54,12 @@ class LocalAws(Server):
         tethered: bool = False,
         durable: bool = True,
         services: Sequence[str] = ("s3", "sqs"),
+        hosts: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(folder, port=port, tethered=tethered)
         self._durable = durable
         self._services = services
+        self._hosts = hosts or {}
 
     @property
     def url(self) -> str:
@@ -94,6 +97,7 @@ class LocalAws(Server):
             "LOG_LEVEL": "WARNING",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
+            **{f"MINISTACK_LAMBDA_PROXY_{name}": address for name, address in self._hosts.items()},
         }
 
     def probe(self) -> bool:

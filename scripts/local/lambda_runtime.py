@@ -19,6 +19,23 @@ Event = dict[str, Any]
 Handler = Callable[[Event, Any], Any]
 
 
+class Killed(Exception):
+    """The function's process ended before it answered."""
+
+
+class TimedOut(Killed):
+    """The function did not answer in its time and was killed, as Lambda does."""
+
+
+class HandlerError(Exception):
+    """The handler raised; type and message are the original's."""
+
+    def __init__(self, type_: str, message: str, trace: str) -> None:
+        super().__init__(f"{type_}: {message}\n{trace}")
+        self.type = type_
+        self.message = message
+
+
 @dataclass(frozen=True)
 class LambdaContext:
     """What a handler is told about its call. deadline is on the monotonic clock."""

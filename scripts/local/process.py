@@ -139,7 +139,7 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _tether(stop_signal: signal.Signals) -> Callable[[], None] | None:
+def tether(stop_signal: signal.Signals) -> Callable[[], None] | None:
     """What a child runs so that it is signalled when the thread that started it ends (Linux only)."""
     if sys.platform != "linux":
         return None
@@ -267,7 +267,7 @@ class Server:
                 # A Ctrl-C in the terminal must reach the supervisor only, which stops its servers in order.
                 start_new_session=True,
                 **credentials(self.run_as()),
-                preexec_fn=_tether(self.stop_signal) if self._tethered else None,
+                preexec_fn=tether(self.stop_signal) if self._tethered else None,
             )
         self._pid_file.write(self._child.pid)
 

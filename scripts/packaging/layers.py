@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from scripts.packaging import recipes
 from scripts.packaging.archive import add_tree
@@ -31,6 +34,16 @@ class Target:
     arch: Architecture
     python: str = PYTHON
     model: Path = MODEL
+
+
+def here(model: Path = MODEL) -> Target:
+    """What this machine can run: its processor, and Lambda's Python, or our own where that is not installed."""
+    arch = cast(Architecture, {"aarch64": "arm64"}.get(platform.machine(), platform.machine()))
+    try:
+        interpreter(PYTHON)
+    except ConfigurationError:
+        return Target(arch, f"{sys.version_info.major}.{sys.version_info.minor}", model)
+    return Target(arch, PYTHON, model)
 
 
 def layer(name: str, target: Target, cache: Path) -> Path:

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from scripts.local.aws import LocalAws
+from scripts.local.packaged import Packaged, Runtime
 from scripts.local.process import free_port
 from scripts.packaging.build import Package, build_all
-from scripts.packaging.layers import Target
-from scripts.packaging.recipes import PYTHON, RECIPES, Architecture
-from scripts.packaging.toolchain import interpreter, uv
-from shared.core.errors import ConfigurationError
+from scripts.packaging.layers import Target, here
+from scripts.packaging.recipes import RECIPES
 from tests.support.installation import PEPPER, Installation
-from tests.support.runtime_api import Packaged, Runtime
 from tests.support.servers import running
 
-ARCHITECTURE = cast(Architecture, {"aarch64": "arm64"}.get(platform.machine(), platform.machine()))
 HANDLERS = {
     "ingest": "functions.ingest.handler.handler",
     "query": "functions.query.handler.handler",
@@ -51,19 +43,9 @@ def aws(state_folder: Path) -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="session")
-def runtime_version() -> str:
-    """Lambda's Python where this machine has it, otherwise the one that runs the tests."""
-    try:
-        interpreter(PYTHON)
-    except ConfigurationError:
-        return f"{sys.version_info.major}.{sys.version_info.minor}"
-    return PYTHON
-
-
-@pytest.fixture(scope="session")
-def target(runtime_version: str, model_dir: Path) -> Target:
+def target(model_dir: Path) -> Target:
     """This machine, as far as it can be Lambda."""
-    return Target(ARCHITECTURE, runtime_version, model_dir)
+    return here(model_dir)
 
 
 @pytest.fixture(scope="session")
@@ -90,14 +72,9 @@ def unpack(state_folder: Path, packages: Mapping[str, Package]) -> Unpack:
 
 
 @pytest.fixture(scope="session")
-def runtime(state_folder: Path, runtime_version: str) -> Runtime:
+def runtime(state_folder: Path, target: Target) -> Runtime:
     """A Python without any package, and AWS's runtime client beside it."""
-    python, client = interpreter(runtime_version), state_folder / "runtime-client"
-    subprocess.run([python, "-m", "venv", "--without-pip", state_folder / "python"], check=True)
-    pins = [f"{name}=={version(name)}" for name in _CLIENT]
-    done = uv("pip", "install", "--no-deps", "--python", str(python), "--target", str(client), *pins)
-    assert done.returncode == 0, done.stderr
-    return Runtime(state_folder / "python" / "bin" / "python", client)
+    return Runtime.prepared(state_folder / "runtime", target.python)
 
 
 @pytest.fixture

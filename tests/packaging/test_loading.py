@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from scripts.local.packaged import Runtime
 from scripts.packaging.recipes import RECIPES
 from tests.packaging.conftest import Unpack
 from tests.packaging.imports import foreign_imports
 from tests.support import lambda_events
-from tests.support.runtime_api import Runtime
 
 pytestmark = pytest.mark.timeout(600)  # making the packages takes a while the first time
 PROBE = """

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from scripts.local.event_source import EventSource, MappingSettings
+from scripts.local.packaged import Packaged, Runtime
 from scripts.local.pgbouncer import PgBouncer
 from tests.packaging.conftest import Environment, Unpack
 from tests.support import lambda_events
 from tests.support.installation import PASSWORD, PEPPER, Installation
 from tests.support.lambda_process import HandlerError
-from tests.support.runtime_api import Packaged, Runtime
 from tests.support.servers import revive, running
 from tests.support.serving_process import ServingProcess
 

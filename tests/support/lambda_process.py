@@ -20,27 +20,13 @@ from typing import Any
 
 import psutil
 
+from scripts.local.lambda_runtime import HandlerError, Killed, TimedOut
 from scripts.local.process import tail
+
+__all__ = ["ROOT", "HandlerError", "Killed", "LambdaProcess", "TimedOut"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TICK = 0.02
-
-
-class Killed(Exception):
-    """The function's process ended before it answered."""
-
-
-class TimedOut(Killed):
-    """The function did not answer in its time and was killed, as Lambda does."""
-
-
-class HandlerError(Exception):
-    """The handler raised; type and message are the original's."""
-
-    def __init__(self, type_: str, message: str, trace: str) -> None:
-        super().__init__(f"{type_}: {message}\n{trace}")
-        self.type = type_
-        self.message = message
 
 
 class Invocation:

@@ -1,7 +1,6 @@
-"""A package under AWS's own runtime client: the Lambda Runtime API, and an execution environment that talks to it.
-
-The environment is what Lambda makes of a zip: a process in the unpacked folder that asks for calls one at a time, is
-frozen between them, and is killed with everything it started when a call takes longer than it may.
+"""A package under AWS's own runtime client, in what Lambda makes of a zip: a process in the unpacked folder that asks
+for calls one at a time, is frozen between them, and is killed with everything it started when a call takes longer than
+it may.
 """
 
 from __future__ import annotations
@@ -13,88 +12,28 @@ import queue
 import resource
 import signal
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from scripts.local.process import HOST, tail
-from tests.support.lambda_process import HandlerError, Killed, TimedOut
+from scripts.local.lambda_runtime import HandlerError, Killed, TimedOut
+from scripts.local.process import tail, tether
+from scripts.local.runtime_api import Call, RuntimeApi
+from scripts.packaging.toolchain import TASK_ROOT, interpreter, uv
+from shared.core.errors import ConfigurationError
 
-VERSION = "/2018-06-01/runtime"
 MB = 2**20
-
-
-@dataclass(frozen=True)
-class Call:
-    """deadline is on the wall clock, in seconds, as the client is told it."""
-
-    id: str
-    body: bytes
-    deadline: float
-
-
-class RuntimeApi(ThreadingHTTPServer):
-    """GET invocation/next waits for a call; POST invocation/<id>/response or error, or init/error, ends it."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), _Handler)
-        self.calls: queue.Queue[Call | None] = queue.Queue()
-        self.answers: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self.waiting = threading.Event()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self.server_address[1]}"
-
-    def close(self) -> None:
-        self.calls.put(None)
-        self.shutdown()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: RuntimeApi
-
-    def do_GET(self) -> None:
-        self.server.waiting.set()
-        call = self.server.calls.get()
-        if call is None:
-            return
-        headers = {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(call.body)),
-            "Lambda-Runtime-Aws-Request-Id": call.id,
-            "Lambda-Runtime-Deadline-Ms": str(int(call.deadline * 1000)),
-            "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:packaged",
-            "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
-        }
-        self.send_response(200)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(call.body)
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-        self.server.answers.put((self.path.rpartition("/")[2], body))
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quietly."""
+_CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
+# A child that dies with its parent dies with the thread that made it, so this one stays.
+_starter = ThreadPoolExecutor(1, thread_name_prefix="environments")
 
 
 @dataclass(frozen=True)
@@ -104,17 +43,31 @@ class Runtime:
     python: Path
     client: Path
 
+    @classmethod
+    def prepared(cls, folder: Path, version: str) -> Runtime:
+        """In folder, where it is kept. Raises ConfigurationError when this machine has no such Python."""
+        home, client, done = folder / "python", folder / "client", folder / f"ready-{version}"
+        if not done.exists():
+            python = interpreter(version)
+            subprocess.run([python, "-m", "venv", "--clear", "--without-pip", home], check=True)
+            pins = [f"{name}=={installed(name)}" for name in _CLIENT]
+            made = uv("pip", "install", "--no-deps", "--python", str(python), "--target", str(client), *pins)
+            if made.returncode != 0:
+                raise ConfigurationError("awslambdaric", f"uv could not install it:\n{made.stderr}")
+            done.touch()
+        return cls(home / "bin" / "python", client)
+
     @cached_property
     def version(self) -> str:
         told = subprocess.run([self.python, "-V"], capture_output=True, text=True, check=True).stdout
         return ".".join(told.split()[1].split(".")[:2])
 
-    def environment(self, package: Path, memory_mb: int) -> dict[str, str]:
+    def environment(self, package: Path, memory_mb: int, name: str = "packaged") -> dict[str, str]:
         """What Lambda itself tells every function."""
         return {
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{self.version}",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
-            "AWS_LAMBDA_FUNCTION_NAME": "packaged",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "LAMBDA_TASK_ROOT": str(package),
             "LANG": "en_US.UTF-8",
@@ -128,6 +81,7 @@ class Packaged:
     """One execution environment of an unpacked package. It starts at the first call, and afresh after it died.
 
     memory_mb: address space of each of its processes, or no limit. init_s: from the start until it asked for a call.
+    tethered: it dies with this process.
     """
 
     def __init__(
@@ -138,31 +92,40 @@ class Packaged:
         runtime: Runtime,
         log: Path,
         *,
+        name: str = "packaged",
         memory_mb: int | None = None,
+        tethered: bool = False,
     ) -> None:
         self.init_s = 0.0
         self.log = log
+        self._name = name
         self._package = package
         self._handler = handler
         self._memory_mb = memory_mb
-        self._env = runtime.environment(package, memory_mb or 2048) | dict(env)
+        # a zip lies at /var/task in Lambda; here it lies where it was unpacked
+        own = {key: _moved(value, package) for key, value in env.items()}
+        self._env = runtime.environment(package, memory_mb or 2048, name) | own
         self._command = [str(runtime.python), "-m", "awslambdaric", handler]
+        self._tether = tether(signal.SIGKILL) if tethered else None
         self._api: RuntimeApi | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
     def invoke(self, event: Any, timeout: float = 30.0) -> Any:
         """The handler's response. Raises HandlerError, TimedOut or Killed."""
+        return json.loads(self.call(json.dumps(event).encode(), timeout))
+
+    def call(self, event: bytes, timeout: float) -> bytes:
+        """invoke, with event and response as JSON."""
         self.start()
         assert self._api is not None
         self._signal(signal.SIGCONT)
         self._api.waiting.clear()
-        deadline = time.time() + timeout
-        self._api.calls.put(Call(str(uuid.uuid4()), json.dumps(event).encode(), deadline))
+        self._api.calls.put(Call(str(uuid.uuid4()), event, time.time() + timeout, self._name))
         kind, body = self._answer(time.monotonic() + timeout)
         self._freeze()
         if kind == "error":
             raise _raised(body)
-        return json.loads(body)
+        return body
 
     def start(self, timeout: float = 60.0) -> None:
         """Imports the handler, unless the environment is there already. Raises HandlerError when that fails."""
@@ -171,7 +134,7 @@ class Packaged:
         self.kill()
         self._api = RuntimeApi()
         began = time.monotonic()
-        self._child = self._spawn(self._api.address)
+        self._child = _starter.submit(self._spawn, self._api.address).result()
         while not self._api.waiting.wait(0.005):
             self._look(began + timeout)
         self.init_s = time.monotonic() - began
@@ -184,6 +147,10 @@ class Packaged:
         if self._api is not None:
             self._api.close()
         self._child = self._api = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
 
     def peak_mb(self) -> float:
         """The most memory that each of its processes has had, added up: more than they had at any one time."""
@@ -205,10 +172,12 @@ class Packaged:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=self._limit,
+                preexec_fn=self._prepare,
             )
 
-    def _limit(self) -> None:
+    def _prepare(self) -> None:
+        if self._tether is not None:
+            self._tether()
         if self._memory_mb is not None:
             resource.setrlimit(resource.RLIMIT_AS, (self._memory_mb * MB, self._memory_mb * MB))
 
@@ -237,15 +206,20 @@ class Packaged:
     def _freeze(self) -> None:
         """Once it has asked for the next call, as Lambda does."""
         assert self._api is not None
+        assert self._child is not None
         self._api.waiting.wait(5)
         self._signal(signal.SIGSTOP)
-        while not self.stopped():
+        while self._child.poll() is None and not self.stopped():
             time.sleep(0.001)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._child is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, number)
+
+
+def _moved(value: str, package: Path) -> str:
+    return str(package) + value.removeprefix(TASK_ROOT) if value.startswith(f"{TASK_ROOT}/") else value
 
 
 def _raised(body: bytes) -> HandlerError:
