@@ -18,11 +18,15 @@ _PATIENCE_S = 60
 
 
 def demonstrate(environment: Mapping[str, str], *, put_samples: bool) -> None:
+    show(environment, put_samples=put_samples)
+    _explain(environment)
+
+
+def show(environment: Mapping[str, str], *, put_samples: bool) -> None:
     with _api(environment) as api:
         if put_samples:
             _put_samples(environment, api)
         _ask(api)
-    _explain(environment)
 
 
 def _api(environment: Mapping[str, str]) -> httpx.Client:

@@ -5,35 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psycopg
 
 from scripts.local.aws import Intake, LocalAws
+from scripts.local.founding import DATABASE, Secrets, prepare
 from scripts.local.postgres import Postgres
 from scripts.local.process import HOST, Server, free_port, secret_file
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
-from scripts.migrate import run as migrate
 from scripts.model_build import DEFAULT_MODEL, find_model
 from shared.adapters.onnx_embedder import Manifest
-from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.tenants import TenantStore
-from shared.core.credentials import digest, mint, present
-from shared.settings import MigrateSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-DATABASE = "ragzero"
 BUCKET = "ragzero-local"
 QUEUE = "ragzero-local-ingest"
-_ROLES = ("owner", "ingest", "query", "embed", "reindex")
 _FUNCTION_TIMEOUT_S = 120
 _MOST_WORKERS = 4
 _GENERATOR_PATIENCE_S = 600
@@ -43,45 +33,21 @@ _VISIBILITY_S = 6 * _FUNCTION_TIMEOUT_S
 _SWEEP_EVERY_S, _SWEEP_DELAY_S = 60, 20
 
 
-@dataclass(frozen=True)
-class Secrets:
-    """Made at the first start and kept in a file only its owner can read."""
-
-    tenant: str
-    pepper: str
-    api_key: str
-    admin_key: str
-    passwords: dict[str, str]
-
-    @classmethod
-    def kept_in(cls, path: Path) -> Secrets:
-        if not path.exists():
-            pepper = secrets.token_hex(32)
-            made = cls(
-                tenant=str(uuid.uuid4()),
-                pepper=pepper,
-                api_key=mint("local", secrets.token_bytes(32), pepper)[1],
-                admin_key=mint("local", secrets.token_bytes(32), pepper)[1],
-                passwords={role: secrets.token_hex(16) for role in _ROLES},
-            )
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(made.__dict__, file)
-        known = json.loads(path.read_text())
-        missing = {role: secrets.token_hex(16) for role in _ROLES if role not in known["passwords"]}
-        if missing:  # of a release that had fewer roles
-            known["passwords"] |= missing
-            _replace(path, json.dumps(known))
-        return cls(**known)
-
-
 class Function(Server):
     """A ragzero function as a child process of local mode."""
 
     def __init__(
-        self, name: str, folder: Path, command: Callable[[int], Sequence[str]], variables: Mapping[str, str]
+        self,
+        name: str,
+        folder: Path,
+        command: Callable[[int], Sequence[str]],
+        variables: Mapping[str, str],
+        *,
+        port: int | None = None,
+        tethered: bool = False,
     ) -> None:
         self.name = name
-        super().__init__(folder)
+        super().__init__(folder, port=port, tethered=tethered)
         self._command = command
         self.variables = variables
 
@@ -120,9 +86,37 @@ class EmbedWorker(Function):
 
     grace = 30.0
 
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        model_dir: Path,
+        variables: Mapping[str, str],
+        *,
+        port: int | None = None,
+        tethered: bool = False,
+    ) -> list[EmbedWorker]:
+        """None for a model made from a folder: nobody knows where that lies now, and the CPU lane does it all."""
+        source = _torch_model(Manifest.read(model_dir))
+        if source is None:
+            return []
+
+        def command(port: int) -> list[str]:
+            return ["-m", "scripts.local.embed_worker", "--port", str(port)]
+
+        folder.mkdir(parents=True, exist_ok=True)
+        key = {"RAGZERO_EMBED_KEY": secret_file(folder / "embed.key")}
+        own = {**variables, "RAGZERO_MODEL_DIR": str(model_dir), **source, **key}
+        return [cls("embed", folder, command, own, port=port, tethered=tethered)]
+
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/wake"
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """What those who hand work to it need to know of it."""
+        return {"RAGZERO_EMBED_URL": self.url, "RAGZERO_EMBED_KEY": self.variables["RAGZERO_EMBED_KEY"]}
 
 
 class Generator(Function):
@@ -189,10 +183,10 @@ class Stack:
         _started(self.shim)
         intake = self.aws.ensure(BUCKET, QUEUE, visibility=_VISIBILITY_S)
         self._say("bringing the database to the current schema")
-        self._prepare_database()
+        prepare(self.postgres, self.secrets, self._model_dir)
         self._say("starting the API, the ingest worker and the embedding worker")
         generator = self._generator()
-        embed = self._embed()
+        embed = EmbedWorker.of(self.folder, self._model_dir, self._variables("embed"))
         for worker in embed:
             worker.start()
         self.functions = [*generator, self._api(generator, intake), self._ingest(intake, embed), *embed]
@@ -217,26 +211,6 @@ class Stack:
     @property
     def api(self) -> Api:
         return next(function for function in self.functions if isinstance(function, Api))
-
-    def _prepare_database(self) -> None:
-        with psycopg.connect(self.postgres.dsn(), autocommit=True) as connection:
-            if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
-                connection.execute(f"create database {DATABASE}")
-        passwords = {f"{role}_password": value for role, value in self.secrets.passwords.items()}
-        migrate(MigrateSettings(admin_url=self.postgres.dsn(dbname=DATABASE), **passwords), self._model_dir)
-        self._ensure_tenant()
-
-    def _ensure_tenant(self) -> None:
-        database = Database(self._database_url("owner"))
-        tenants, tenant = TenantStore(database), uuid.UUID(self.secrets.tenant)
-        tenants.ensure_tenant(tenant, "local")
-        for name, text, scopes in (
-            ("api", self.secrets.api_key, ["query", "ingest"]),
-            ("admin", self.secrets.admin_key, ["query", "ingest", "admin"]),
-        ):
-            key = present(text, self.secrets.pepper)
-            tenants.ensure_key(tenant, key.id, name, digest(key.secret, self.secrets.pepper), scopes)
-        database.close()
 
     def _database_url(self, role: str) -> str:
         return self.postgres.dsn(f"ragzero_{role}", self.secrets.passwords[role], DATABASE)
@@ -295,18 +269,6 @@ class Stack:
             },
         )
 
-    def _embed(self) -> list[EmbedWorker]:
-        """None for a model made from a folder: nobody knows where that lies now, and the CPU lane does it all."""
-        source = _torch_model(Manifest.read(self._model_dir))
-        if source is None:
-            return []
-
-        def command(port: int) -> list[str]:
-            return ["-m", "scripts.local.embed_worker", "--port", str(port)]
-
-        key = {"RAGZERO_EMBED_KEY": secret_file(self.folder / "embed.key")}
-        return [EmbedWorker("embed", self.folder, command, self._variables("embed") | source | key)]
-
     def _ingest(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
         # one encoder thread each: while one worker talks to the bucket and the database, the others encode
         cores = os.cpu_count() or 1
@@ -321,7 +283,7 @@ class Stack:
         }
         command = ["-m", "scripts.local.event_source", *(part for pair in options.items() for part in pair)]
         variables = {**self._variables("ingest"), "RAGZERO_ENCODER_THREADS": str(max(1, cores // workers))}
-        return Function("ingest", self.folder, lambda _port: command, variables | self._knocked_for(embed))
+        return Function("ingest", self.folder, lambda _port: command, variables | _knocked_for(embed))
 
     def _reindex(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
         options = {
@@ -336,15 +298,8 @@ class Stack:
             "RAGZERO_SWEEP_GRACE_SECONDS": "30",
             "RAGZERO_SWEEP_PATIENCE_SECONDS": str(_VISIBILITY_S),
         }
-        every = self._variables("reindex") | variables | self._knocked_for(embed)
+        every = self._variables("reindex") | variables | _knocked_for(embed)
         return Function("reindex", self.folder, lambda _port: command, every)
-
-    def _knocked_for(self, embed: Sequence[EmbedWorker]) -> dict[str, str]:
-        """What those who hand work to the embedding job need to know of it."""
-        if not embed:
-            return {}
-        key = secret_file(self.folder / "embed.key")
-        return {"RAGZERO_EMBED_URL": embed[0].url, "RAGZERO_EMBED_KEY": key}
 
     def _write_env(self) -> None:
         values = {
@@ -363,13 +318,8 @@ class Stack:
         path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
 
-def _replace(path: Path, text: str) -> None:
-    """Whole or not at all, and readable by its owner only."""
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    fresh.rename(path)
+def _knocked_for(embed: Sequence[EmbedWorker]) -> dict[str, str]:
+    return embed[0].wanted if embed else {}
 
 
 def _torch_model(manifest: Manifest) -> dict[str, str] | None:

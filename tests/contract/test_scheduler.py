@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.local.stack import Secrets
+from scripts.local.founding import Secrets
 from tests.support.lambda_process import ROOT
 
 
