@@ -58,6 +58,7 @@ def executable(name: str, hint: str) -> str:
 def secret_file(path: Path) -> str:
     """The secret kept in path (mode 0600), made on first use."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(24))
     return path.read_text()

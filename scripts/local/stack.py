@@ -104,7 +104,6 @@ class EmbedWorker(Function):
         def command(port: int) -> list[str]:
             return ["-m", "scripts.local.embed_worker", "--port", str(port)]
 
-        folder.mkdir(parents=True, exist_ok=True)
         key = {"RAGZERO_EMBED_KEY": secret_file(folder / "embed.key")}
         own = {**variables, "RAGZERO_MODEL_DIR": str(model_dir), **source, **key}
         return [cls("embed", folder, command, own, port=port, tethered=tethered)]
