@@ -169,7 +169,8 @@ class Conformance:
 
     def test_an_answer_comes_as_events(self, tenant: Tenant, logbook: Json) -> None:
         """Sources before words; piece by piece where the gateway hands them on, at once where it does not."""
-        body = {"question": ENGINE, "generate": False, "stream": True, "cache": "bypass"}
+        only = {"vessel": "marigold"}
+        body = {"question": ENGINE, "generate": False, "stream": True, "cache": "bypass", "filter": only}
         with tenant.api.stream("POST", "/v1/query", json=body) as answer:
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith("text/event-stream")

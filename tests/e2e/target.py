@@ -93,7 +93,8 @@ class Tenant:
         return cls(target, id, key, name)
 
     def key_for(self, *scopes: str, acl: list[str] | None = None) -> str:
-        wanted = {"tenant_id": self.id, "name": "some", "scopes": list(scopes), "acl": acl, "ttl_days": 1}
+        name = uuid.uuid4().hex  # two of one name are the most there may be
+        wanted = {"tenant_id": self.id, "name": name, "scopes": list(scopes), "acl": acl, "ttl_days": 1}
         with self.target.api(self.target.admin_key) as admin:
             return str(_told(admin.post("/v1/admin/keys", json=wanted), 201)["key"])
 

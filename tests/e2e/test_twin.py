@@ -181,8 +181,12 @@ def counting(twin: Twin) -> Iterator[list[int]]:
 
     def look() -> None:
         names = {f"ragzero_{name}" for name in FUNCTIONS}
+        # the console understands no more than plain statements
         with psycopg.connect(
-            twin.pgbouncer.dsn(dbname="pgbouncer"), row_factory=dict_row, autocommit=True
+            twin.pgbouncer.dsn(dbname="pgbouncer"),
+            row_factory=dict_row,
+            cursor_factory=psycopg.ClientCursor,
+            autocommit=True,
         ) as console:
             while not done.is_set():
                 clients = console.execute("show clients").fetchall()
