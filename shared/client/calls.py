@@ -152,7 +152,7 @@ def delete_matching(
 ) -> Call[types.DeleteReport]:
     """Deletes the documents that meet a filter, or says which those are."""
     body = _given(filter=filter, collection=collection, dry_run=dry_run)
-    return Call(types.DeleteReport, "POST", "/v1/documents/delete", body=body, once=True)
+    return Call(types.DeleteReport, "POST", "/v1/deletions", body=body, once=True)
 
 
 def job(id: str) -> Call[types.JobView]:

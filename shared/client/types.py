@@ -60,6 +60,7 @@ class QueryAnswer(TypedDict):
     dropped_citations: int
     cached: Literal["exact", "semantic", "no"]
     age_s: int
+    truncated: bool
 
 
 class StreamEvent(TypedDict):

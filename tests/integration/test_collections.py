@@ -183,7 +183,11 @@ def test_the_default_collection_is_emptied_and_stays(installation: Installation,
     installation.put("a.txt", PAGE)
     installation.deliver()
     installation.put("b.txt", PAGE, {"collection": "ferries"})
-    api.post("/v1/documents", files={"file": ("c.txt", PAGE.encode())}, data={"collection": "ferries"})
+    api.post(
+        "/v1/documents",
+        files={"file": ("c.txt", f"In winter, too. {PAGE}".encode())},
+        data={"collection": "ferries"},
+    )
     removal = api.delete("/v1/collections/default").json()
     assert removal == {"name": "default", "status": "emptied", "documents": 1, "remaining": 0}
     installation.deliver()

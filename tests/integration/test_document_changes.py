@@ -150,7 +150,7 @@ def test_the_source_is_fetched_without_a_key_and_as_a_file(filled: Installation,
 
 
 def delete(api: TestClient, status: int = 200, **body: Any) -> dict[str, Any]:
-    answer = api.post("/v1/documents/delete", json=body)
+    answer = api.post("/v1/deletions", json=body)
     assert answer.status_code == status, answer.text
     return dict(answer.json())
 

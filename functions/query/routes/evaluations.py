@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from functions.query.evaluation_schemas import (
     Comparison,
@@ -19,6 +19,7 @@ from functions.query.routes.access import Operator, Wired
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 _Limit = Annotated[int, Query(ge=1, le=1000)]
+_Id = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _Share = Annotated[float, Query(ge=0, le=1)]
 
 
@@ -30,7 +31,10 @@ async def begin(body: NewEvaluation, who: Operator, wired: Wired) -> EvaluationV
 
 @router.get("")
 async def listed(
-    who: Operator, wired: Wired, limit: _Limit = 50, before: int | None = None
+    who: Operator,
+    wired: Wired,
+    limit: _Limit = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
 ) -> list[EvaluationView]:
     """Newest first; those before the id given."""
     return await wired.evaluations.listed(who, limit, before)
@@ -43,27 +47,31 @@ async def recent(who: Operator, wired: Wired, limit: _Limit = 200) -> list[Recen
 
 
 @router.get("/{id}")
-async def get(id: int, who: Operator, wired: Wired) -> EvaluationView:
+async def get(id: _Id, who: Operator, wired: Wired) -> EvaluationView:
     """One run, with its summary once it is finished."""
     return await wired.evaluations.get(who, id)
 
 
 @router.post("/{id}/questions")
-async def ask(id: int, body: QuestionAsked, who: Operator, wired: Wired) -> Judged:
+async def ask(id: _Id, body: QuestionAsked, who: Operator, wired: Wired) -> Judged:
     """Answers a question in the run's space, past all caches. Asked again, it counts once."""
     return await wired.evaluations.ask(who, id, body)
 
 
 @router.get("/{id}/questions")
 async def outcomes(
-    id: int, who: Operator, wired: Wired, after: int = -1, limit: _Limit = 200
+    id: int,
+    who: Operator,
+    wired: Wired,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1)] = -1,
+    limit: _Limit = 200,
 ) -> list[OutcomeView]:
     """What each question was answered with, in the order of their numbers."""
     return await wired.evaluations.outcomes(who, id, after, limit)
 
 
 @router.post("/{id}/finish")
-async def finish(id: int, who: Operator, wired: Wired) -> EvaluationView:
+async def finish(id: _Id, who: Operator, wired: Wired) -> EvaluationView:
     """Sums the questions up; no more can be asked."""
     return await wired.evaluations.finish(who, id)
 

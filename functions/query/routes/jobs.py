@@ -65,9 +65,7 @@ async def resume(id: UUID, who: Writer, wired: Wired) -> JobView:
     return _view(await wired.jobs.resume(who, id))
 
 
-@router.post(
-    "/documents/delete", responses={202: {"description": "There is more to remove; resume the job."}}
-)
+@router.post("/deletions", responses={202: {"description": "There is more to remove; resume the job."}})
 async def delete(body: DeleteRequest, who: Writer, wired: Wired, response: Response) -> DeleteReport:
     """Deletes the documents that meet a filter, from the index and the bucket, or says which those are."""
     found = await wired.jobs.delete(who, body.filter, body.collection, dry_run=body.dry_run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from functions.query.routes.access import Operator, Wired
 from functions.query.space_schemas import PlanView, Promotion, Rollback, SpaceChange, SpaceView
@@ -33,7 +33,9 @@ async def plan(
 
 
 @router.post("/spaces/{id}/promote")
-async def promote(id: int, body: Promotion, who: Operator, wired: Wired) -> SpaceChange:
+async def promote(
+    id: Annotated[int, Path(ge=1, le=2**31 - 1)], body: Promotion, who: Operator, wired: Wired
+) -> SpaceChange:
     """Makes a space the active one, if evaluations of it and of the active one speak for it."""
     return await wired.spaces.promote(who, id, body)
 
