@@ -55,7 +55,11 @@ def _parameters(prefix: str) -> Mapping[str, str]:
 
 class _Base(BaseSettings):
     model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True
+        defer_build=True,  # each function reads one or two of these classes
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     log_level: str = Field("INFO", validation_alias="RAGZERO_LOG_LEVEL")

@@ -12,45 +12,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.query import problems
-from functions.query.describing import completed
 from functions.query.exchanges import Load
 from functions.query.fastlane import FastLane
 from functions.query.idempotency import Idempotent
 from functions.query.monitoring import set_gauges
 from functions.query.observing import Observing
 from functions.query.openai_errors import OpenAiErrors
-from functions.query.routes import (
-    admin,
-    batch,
-    caller,
-    collections,
-    deletion,
-    documents,
-    evaluations,
-    explain,
-    feedback,
-    health,
-    index,
-    jobs,
-    mcp,
-    openai,
-    operations,
-    page,
-    passages,
-    questions,
-    reference,
-    sources,
-    spaces,
-    uploads,
-    usage,
-    webhooks,
-)
-from functions.query.wiring import Graph, wire
+from functions.query.routers import AT_ONCE, PROBE, at_once, others, pages
 from shared import telemetry
 from shared.settings import QuerySettings
 from shared.telemetry import metrics, tracing
 
 if TYPE_CHECKING:
+    from functions.query.wiring import Graph
     from shared.adapters.onnx_embedder import OnnxEmbedder
 
 _MAX_JSON = 64 * 1024
@@ -60,9 +34,14 @@ class Api(problems.ProblemApp):
     """state.load is what it is answering now, state.graph what the routes work with."""
 
     def __init__(
-        self, settings: QuerySettings, graph: Callable[[], Awaitable[Graph]], **options: Any
+        self,
+        settings: QuerySettings,
+        graph: Callable[[], Awaitable[Graph]],
+        later: Callable[[Api], None],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._later: Callable[[Api], None] | None = later
         self.state.load = load = Load()
         leaving = self._set_gauges if settings.lambda_function else None
         most = settings.max_upload_bytes + _MAX_JSON
@@ -76,10 +55,21 @@ class Api(problems.ProblemApp):
         self._entry = entry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._later is not None and scope["type"] == "http" and scope["path"] not in AT_ONCE:
+            self.complete()
         await self._entry(scope, receive, send)
 
+    def complete(self) -> None:
+        """From here on all routes are there."""
+        later, self._later = self._later, None
+        if later is not None:
+            later(self)
+
     def openapi(self) -> dict[str, Any]:
+        self.complete()
         if self.openapi_schema is None:
+            from functions.query.describing import completed  # many shapes: loaded when first used
+
             self.openapi_schema = completed(super().openapi())
         return self.openapi_schema
 
@@ -126,12 +116,18 @@ class _Graphs:
 def create_app(
     settings: QuerySettings | None = None, embedder: OnnxEmbedder | None = None, *, lazy: bool = False
 ) -> FastAPI:
-    """lazy: what the routes work with is made at the first request that needs it, not at the start."""
+    """lazy: what the routes work with, and most routes, are made at the first request that needs them, not at the start."""
     settings = settings or QuerySettings.load()
     telemetry.configure(settings.log_level)
     metrics.configure(settings.metrics_form, "query")
     tracing.configure(settings.otlp_endpoint, "ragzero-query")
-    graphs = _Graphs(lambda: wire(settings, embedder))
+
+    async def make() -> Graph:
+        from functions.query.wiring import wire  # all adapters: a probe does not need them
+
+        return await wire(settings, embedder)
+
+    graphs = _Graphs(make)
 
     async def wired(request: Request) -> None:
         request.app.state.graph = await graphs.get()
@@ -146,9 +142,16 @@ def create_app(
         await graphs.close()
         tracing.shutdown()
 
+    def later(app: Api) -> None:
+        for router in pages(app.title):
+            app.include_router(router)
+        for router in others(settings.max_upload_bytes):
+            app.include_router(router, dependencies=made)
+
     app = Api(
         settings,
         graphs.get,
+        later,
         title="ragzero",
         version="0.1.0",
         description="Drop files in a bucket, ask questions over HTTPS, pay nothing while nobody asks.",
@@ -160,32 +163,9 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    app.include_router(health.router)
-    app.include_router(reference.router(app.title))
-    app.include_router(page.router)
-    for router in (
-        health.readiness,
-        operations.router,
-        questions.router,
-        documents.router(settings.max_upload_bytes),
-        passages.router,
-        explain.router,
-        batch.router,
-        feedback.router,
-        deletion.router,
-        sources.router,
-        uploads.router,
-        jobs.router,
-        webhooks.router,
-        mcp.router,
-        caller.router,
-        collections.router,
-        admin.router,
-        index.router,
-        openai.router,
-        evaluations.router,
-        spaces.router,
-        usage.router,
-    ):
+    app.include_router(PROBE)
+    for router in at_once():
         app.include_router(router, dependencies=made)
+    if not lazy:
+        app.complete()
     return app

@@ -23,7 +23,7 @@ SUPERUSER = "postgres"
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
-    "shared_buffers": "256MB",
+    "shared_buffers": "1GB",  # taken as it is used; 100 000 chunks and their index fit
     "maintenance_work_mem": "512MB",
     "max_connections": "100",
     "jit": "off",

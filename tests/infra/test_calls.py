@@ -71,6 +71,14 @@ def test_query_uploads_deletes_examines_and_moves_letters(installation: Installa
         (letter,) = api.get("/v1/index/dead-letters").json()["items"]
         given_up = {"ids": [letter["id"]], "reason": "made for a test"}
         assert api.post("/v1/index/dead-letters/discard", json=given_up).status_code == 200
+        changed = api.patch(f"/v1/documents/{document}", json={"metadata": {"team": "harbour"}})
+        assert changed.status_code == 200, changed.text
+        large = {"files": [{"name": "large.txt", "size": 20_000_000}]}
+        (ticket,) = api.post("/v1/uploads", json=large).json()["uploads"]
+        upload = {"upload_id": ticket["upload_id"]}
+        etags = ["x"] * len(ticket["parts"])
+        assert api.post("/v1/uploads/complete", json=upload | {"etags": etags}).status_code == 422
+        assert api.post("/v1/uploads/abort", json=upload).status_code == 200
         assert api.delete(f"/v1/documents/{document}").status_code == 200
     assert made == recorded("query")
 

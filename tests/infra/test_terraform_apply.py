@@ -373,13 +373,18 @@ def test_policies_allow_single_actions_on_named_resources(applied: Applied) -> N
 
 # What a call needs. A missing object is only told from a forbidden one with s3:ListBucket.
 _NEEDED = {
-    "s3:DeleteObject": {"s3:DeleteObject"},
+    "s3:AbortMultipartUpload": {"s3:AbortMultipartUpload"},
+    "s3:CopyObject": {"s3:GetObject", "s3:PutObject"},
+    "s3:CreateMultipartUpload": {"s3:PutObject"},
+    "s3:DeleteObject": {"s3:DeleteObject", "s3:DeleteObjectVersion"},
     "s3:GetBucketLifecycleConfiguration": {"s3:GetLifecycleConfiguration"},
     "s3:GetBucketNotificationConfiguration": {"s3:GetBucketNotification"},
     "s3:GetBucketVersioning": {"s3:GetBucketVersioning"},
     "s3:GetObject": {"s3:GetObject", "s3:GetObjectVersion"},
     "s3:HeadObject": {"s3:GetObject", "s3:ListBucket"},
+    "s3:ListObjectVersions": {"s3:ListBucketVersions"},
     "s3:ListObjectsV2": {"s3:ListBucket"},
+    "s3:ListParts": {"s3:ListMultipartUploadParts"},
     "s3:PutObject": {"s3:PutObject"},
     "sqs:ChangeMessageVisibilityBatch": {"sqs:ChangeMessageVisibility"},
     "sqs:DeleteMessageBatch": {"sqs:DeleteMessage"},

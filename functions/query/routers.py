@@ -1,0 +1,71 @@
+"""The routes. Those of probes and questions are there from the start; the others come when one of them is first asked for,
+because each costs a cold start a few milliseconds."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from functions.query.routes import health, questions
+
+AT_ONCE = frozenset(("/healthz", "/readyz", "/v1/query", "/v1/search"))
+PROBE = health.router
+
+
+def at_once() -> list[APIRouter]:
+    return [health.readiness, questions.router]
+
+
+def others(most_upload: int) -> list[APIRouter]:
+    """most_upload: bytes of a file that comes through the API."""
+    from functions.query.routes import (
+        admin,
+        batch,
+        caller,
+        collections,
+        deletion,
+        documents,
+        evaluations,
+        explain,
+        feedback,
+        index,
+        jobs,
+        mcp,
+        openai,
+        operations,
+        passages,
+        sources,
+        spaces,
+        uploads,
+        usage,
+        webhooks,
+    )
+
+    return [
+        operations.router,
+        documents.router(most_upload),
+        passages.router,
+        explain.router,
+        batch.router,
+        feedback.router,
+        deletion.router,
+        sources.router,
+        uploads.router,
+        jobs.router,
+        webhooks.router,
+        mcp.router,
+        caller.router,
+        collections.router,
+        admin.router,
+        index.router,
+        openai.router,
+        evaluations.router,
+        spaces.router,
+        usage.router,
+    ]
+
+
+def pages(title: str) -> list[APIRouter]:
+    """What browsers look at, without a key."""
+    from functions.query.routes import page, reference
+
+    return [reference.router(title), page.router]
