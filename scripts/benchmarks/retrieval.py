@@ -64,7 +64,7 @@ async def measure(
         return [passage.chunk_id for passage in found.passages]
 
     async def fast(text: str, vector: NDArray[np.float32]) -> list[int]:
-        found = await searcher.search(tenant, "default", text, vector, limit=10, keywords=False)
+        found = await searcher.search(tenant, "default", text, vector, space, limit=10, keywords=False)
         return [passage.chunk_id for passage in found.passages]
 
     async def filtered(text: str, vector: NDArray[np.float32]) -> list[int]:
