@@ -72,7 +72,9 @@ def test_21_fifty_megabytes_on_one_line_do_not_hold_up_the_others(
         {"messageId": str(number), "body": message["Body"]}
         for number, message in enumerate(installation.messages())
     ]
+    began = time.process_time()  # of ours alone: others are at work on this machine
     handle({"Records": records}, LambdaContext("ingest", time.monotonic() + 150), installation.ingest)
+    assert time.process_time() - began < 60
     assert installation.document("good.txt")["status"] == "searchable"
     line = installation.document("line.txt")
     assert line["status"] == "searchable" or line["reason"], line["status"]

@@ -133,9 +133,13 @@ def test_what_is_too_late_is_killed_and_what_comes_next_starts_anew(call: Call, 
     assert len(before - after) == 1
 
 
-def test_an_error_is_told_and_the_next_call_is_answered(call: Call) -> None:
+def test_an_error_is_told_and_the_environment_lives_on(call: Call, host: LambdaHost) -> None:
+    call()
+    before = {each["pid"]: each["calls"] for each in host.environments()["fn"]}
     assert "errorMessage" in call(**{"raise": "no"})
-    assert "pid" in call()
+    after = {each["pid"]: each["calls"] for each in host.environments()["fn"]}
+    assert after.keys() == before.keys()
+    assert sum(after.values()) == sum(before.values()) + 1
 
 
 def test_more_memory_than_the_function_has_is_not_there(call: Call) -> None:

@@ -295,10 +295,13 @@ def test_the_pooler_may_be_restarted(pgbouncer: PgBouncer) -> None:
 def test_redis_keeps_what_it_was_told_and_evicts_the_least_used(folder: Path) -> None:
     server = RedisServer(folder, port=free_port(), tethered=True, max_memory="4mb")
     with running(server), redis.Redis(port=server.port) as client:
-        for number in range(64):
+        client.config_set("maxmemory-samples", 64)  # looks at all keys, where it usually draws five
+        client.set("k0", b"x" * 100_000)
+        time.sleep(1.1)  # ages are counted in seconds
+        for number in range(1, 64):
             client.set(f"k{number}", b"x" * 100_000)
         assert client.exists("k63") == 1
-        assert sum(client.exists(f"k{number}") for number in range(64)) < 40
+        assert client.exists("k0") == 0
         server.stop()
         revive(server)
         assert client.exists("k63") == 1
