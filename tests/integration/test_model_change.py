@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from scripts import rag
 from scripts.local.event_source import LambdaContext
 from scripts.migrate import space_of
 from shared.adapters.onnx_embedder import OnnxEmbedder
+from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.filling import FillStore
 from shared.adapters.postgres.space_tables import build_index, ensure_space, mark_built, reclaim_space
 from shared.core.errors import Conflict, SpaceMismatch
 from shared.telemetry.checkpoints import set_checkpoint_hook
@@ -31,6 +34,7 @@ from tests.support.api import serving
 from tests.support.installation import Installation
 from tests.support.model_change import admin_url, build, fill, know_both, operator, promote, retrieval_space
 from tests.support.sweeping import work_off
+from tests.support.waiting import until
 
 Run = Callable[..., tuple[int, str]]
 TEXTS = {
@@ -301,6 +305,28 @@ def test_filling_embeds_each_text_once_and_reuses_what_the_space_has(
     fill(town, space, encode)
     assert 0 < len(seen) <= 0.15 * chunks + 1
     assert all("new rule" in text for text in seen)
+
+
+def test_a_document_deleted_while_its_vectors_are_stored_is_left_out(
+    town: Installation, following: OnnxEmbedder
+) -> None:
+    """The insert waits for the delete that came first; its row is gone then, and the others' vectors are stored."""
+    space = ensure_space(admin_url(town), space_of(following.manifest))
+    ids = [row["id"] for row in town.rows("select id from chunks order by id")]
+    storing: dict[str, int] = {}
+
+    def store() -> None:
+        with closing(FillStore(Database(town.url("ragzero_embed")), space)) as fills:
+            storing["new"] = fills.store(town.tenant, ids, following.encode(["a text"] * len(ids)))
+
+    with psycopg.connect(admin_url(town)) as deleting:
+        deleting.execute("delete from chunks where id = %s", (ids[0],))
+        thread = threading.Thread(target=store)
+        thread.start()
+        until(lambda: town.rows("select 1 from pg_stat_activity where wait_event_type = 'Lock'"), 60)
+        deleting.commit()
+    thread.join(60)
+    assert storing == {"new": len(ids) - 1}
 
 
 def test_an_index_whose_build_was_interrupted_is_built_anew(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
 from pgvector import HalfVector
@@ -13,6 +14,7 @@ from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import vectors_statement
 from shared.adapters.postgres.embed_work import embedded_text
 from shared.adapters.postgres.sql import load
+from shared.core.errors import Busy, Conflict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _SQL, _DOCUMENTS_SQL = load("filling"), load("documents")
 _JOB = {"app.embed_job": "on"}
 _MOST = 2**31
+_DELETED_MEANWHILE = 10
 
 
 class FillStore:
@@ -51,9 +54,7 @@ class FillStore:
 
     def reuse(self, tenant: UUID, documents: Sequence[UUID]) -> int:
         """How many of their chunks have a vector now because another chunk has the same text."""
-        values = {"tenant": tenant, "documents": list(documents)}
-        with self._database.transaction(tenant) as cursor:
-            return cursor.execute(vectors_statement(_SQL["reuse"], self._space), values).rowcount
+        return self._insert(tenant, _SQL["reuse"], {"tenant": tenant, "documents": list(documents)})
 
     def lacking(self, tenant: UUID, documents: Sequence[UUID], limit: int) -> list[tuple[int, str]]:
         """(chunk id, embedding text) of their first chunks without a vector."""
@@ -65,9 +66,15 @@ class FillStore:
     def store(self, tenant: UUID, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """How many are new: one that is there stays as it is, and a chunk that went away needs none."""
         values = {"chunk_ids": list(chunk_ids), "embeddings": [HalfVector(vector) for vector in vectors]}
-        statement = vectors_statement(_DOCUMENTS_SQL["store_vectors"], self._space)
-        with self._database.transaction(tenant) as cursor:
-            return cursor.execute(statement, values, binary=True).rowcount
+        return self._insert(tenant, _DOCUMENTS_SQL["store_vectors"], values)
+
+    def _insert(self, tenant: UUID, statement: LiteralString, values: Mapping[str, Any]) -> int:
+        """How many rows are new. Chunks that are deleted while it runs break it; it does not see them the next time."""
+        bound = vectors_statement(statement, self._space)
+        for _ in range(_DELETED_MEANWHILE):
+            with suppress(Conflict), self._database.transaction(tenant) as cursor:
+                return cursor.execute(bound, values, binary=True).rowcount
+        raise Busy("database", "documents are deleted faster than their vectors can be stored")
 
     def close(self) -> None:
         self._database.close()
