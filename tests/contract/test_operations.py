@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +32,7 @@ from tests.support.lambda_process import LambdaProcess
 from tests.support.otlp import attributes, collecting
 from tests.support.servers import running, scratch_folder
 from tests.support.serving_process import ServingProcess
+from tests.support.waiting import until
 
 TEXT = "The heron colony of Wetmoor counts 412 nests."
 QUESTION = "How many nests has the heron colony?"
@@ -400,13 +400,13 @@ def test_on_sigterm_new_requests_are_turned_away_and_running_ones_finish(
             target=lambda: ended.append(client.post("/v1/query", json={"question": QUESTION}))
         )
         slow.start()
-        _wait_for(lambda: any("completions" in request.path for request in gpu.requests))
+        until(lambda: any("completions" in request.path for request in gpu.requests))
         assert process.pid is not None
         _signal(process)
-        _wait_for(lambda: httpx.get(f"{process.url}/healthz").status_code == 503)
+        until(lambda: httpx.get(f"{process.url}/healthz").status_code == 503)
         turned_away = httpx.get(f"{process.url}/healthz")
         slow.join(20)
-        _wait_for(lambda: not process.running())
+        until(lambda: not process.running())
         log = process.log.read_text()
     assert turned_away.headers["retry-after"]
     assert turned_away.headers["connection"] == "close"
@@ -428,10 +428,10 @@ def test_when_time_is_up_streams_end_and_their_answers_are_let_go_of(
         assert pending.status_code == 202
         streaming = threading.Thread(target=_read_all, args=(client,))
         streaming.start()
-        _wait_for(lambda: len(filled.rows("select * from answers where lease_until > now()")) == 2)
+        until(lambda: len(filled.rows("select * from answers where lease_until > now()")) == 2)
         _signal(process)
         streaming.join(20)
-        _wait_for(lambda: not process.running())
+        until(lambda: not process.running())
     assert filled.rows("select * from answers where lease_until > now()") == []
     assert (
         filled.rows("select pid from pg_stat_activity where usename = 'ragzero_query' and state <> 'idle'")
@@ -442,7 +442,7 @@ def test_when_time_is_up_streams_end_and_their_answers_are_let_go_of(
 def test_idle_it_leaves_at_once(installation: Installation, folder: Path) -> None:
     with served(installation, folder) as (process, _client):
         _signal(process)
-        _wait_for(lambda: not process.running(), seconds=5)
+        until(lambda: not process.running(), seconds=5)
 
 
 def _read_all(client: httpx.Client) -> None:
@@ -458,13 +458,6 @@ def _read_all(client: httpx.Client) -> None:
 def _signal(process: ServingProcess) -> None:
     assert process.pid is not None
     os.kill(process.pid, signal.SIGTERM)
-
-
-def _wait_for(happened: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 async def test_the_graph_is_made_anew_on_another_event_loop(installation: Installation) -> None:

@@ -34,6 +34,7 @@ from shared.core.errors import BadUpstream, ConfigurationError, SpaceMismatch, U
 from shared.settings import EmbedModelSettings, EmbedSettings, IngestSettings
 from tests.integration.test_delivery import send
 from tests.support.installation import Installation
+from tests.support.waiting import until
 
 KEY = "the-key-of-the-embed-tests"
 PATIENT = Pace(500, 120, 4)
@@ -638,13 +639,6 @@ def test_the_local_worker_wakes_works_and_goes_back_to_sleep(
         hand_over(installation, "cranes.md", 30)
         until(lambda: installation.document("cranes.md")["status"] == "searchable", 90)
         assert len(visible(installation)) == 30
-
-
-def until(holds: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_an_address_without_a_key_is_refused_by_name(

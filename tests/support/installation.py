@@ -114,7 +114,7 @@ class Installation:
         return build(self.ingest_settings(), self.embedder)
 
     def ingest_settings(self, **changes: Any) -> IngestSettings:
-        return IngestSettings(**self._common("ragzero_ingest") | {"lease_seconds": 5} | changes)
+        return IngestSettings(**self._common("ragzero_ingest") | {"lease_seconds": 60} | changes)
 
     def query_settings(self, **changes: Any) -> QuerySettings:
         return QuerySettings(
@@ -139,7 +139,7 @@ class Installation:
             "RAGZERO_BUCKET": self.intake.bucket,
             "RAGZERO_DEFAULT_TENANT": str(self.tenant),
             "RAGZERO_MODEL_DIR": str(self.model_dir),
-            "RAGZERO_LEASE_SECONDS": "5",
+            "RAGZERO_LEASE_SECONDS": "60",
             "RAGZERO_KEY_PEPPER": PEPPER,
         }
 
