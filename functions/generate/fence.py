@@ -115,6 +115,8 @@ class Fence:
             await answer.begin(response)
             async for piece in response.aiter_raw():
                 await answer.write(piece)
+                # What lies ready is read without a pause: this one lets it be seen that the client has left.
+                await asyncio.sleep(0)
             await answer.end()
         finally:
             await response.aclose()

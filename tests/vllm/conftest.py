@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +118,3 @@ def stop(process: subprocess.Popen[str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-
-
-def until(condition: Any, seconds: float = 10.0) -> float:
-    """Seconds until condition held; fails after `seconds`.
-
-    Looks ten times a second: the engine writes its metrics on the loop that also serves the streams, and
-    a busier look starves those.
-    """
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds
-        time.sleep(0.1)
-    return time.monotonic() - started

@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from shared.adapters.generator import Finish, GenerationEvent, Generator, Token, Usage
 from shared.core.errors import BadUpstream, ConfigurationError, PromptTooLong
-from tests.vllm.conftest import MODEL_LENGTH, Server, until
+from tests.support.waiting import until
+from tests.vllm.conftest import MODEL_LENGTH, Server
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
 
@@ -80,12 +81,21 @@ async def test_temperature_zero_says_the_same_twice(generator: Generator) -> Non
 
 
 async def test_leaving_frees_the_sequences_in_the_engine(endless: Generator, server: Server) -> None:
-    """The engine's own account: none finishes, none runs any more, and most was never written."""
+    """The engine's own account: none finishes, none runs any more, and hardly a word was written.
+
+    What is written until the engine hears of it depends on what else the machine does, so the best of three counts.
+    """
+    wrote = [await _written_for_who_left(endless, server) for _ in range(3)]
+    assert 4 <= min(wrote) < LONG / 4, wrote
+
+
+async def _written_for_who_left(endless: Generator, server: Server) -> float:
+    """Tokens, for four streams that were left at their first."""
     written, finished = server.metric(GENERATED), server.metric(FINISHED)
     await asyncio.gather(*(_first_token(endless) for _ in range(4)))
-    await asyncio.to_thread(until, lambda: server.metric(RUNNING) == 0, 60.0)
+    await asyncio.to_thread(until, lambda: server.metric(RUNNING) == 0)
     assert server.metric(FINISHED) == finished
-    assert 4 <= server.metric(GENERATED) - written < 4 * LONG / 2
+    return server.metric(GENERATED) - written
 
 
 async def _first_token(generator: Generator) -> None:
@@ -141,8 +151,8 @@ async def test_a_killed_engine_is_noticed_reported_and_ends_streams(
     """Last in this file: nothing works after it. kill -9 of the process that computes, in mid-stream."""
     begun: set[int] = set()
     computing = server.core_pid()
-    streams = [asyncio.create_task(_read_to_the_error(endless, number, begun)) for number in range(4)]
-    await asyncio.to_thread(until, lambda: len(begun) == 4, 60.0)
+    streams = [asyncio.create_task(_read_to_the_error(endless, number, begun)) for number in range(16)]
+    await asyncio.to_thread(until, lambda: len(begun) == 16, 60.0)
     assert not any(stream.done() for stream in streams)
     os.kill(computing, signal.SIGKILL)
     killed = time.monotonic()
