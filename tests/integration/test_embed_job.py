@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -86,21 +87,17 @@ def manifest(model_dir: Path) -> Manifest:
     return Manifest.read(model_dir)
 
 
-def torch_encoder(manifest: Manifest) -> TorchEncoder:
+@pytest.fixture(scope="session")
+def encoder(manifest: Manifest) -> TorchEncoder:
     encoder = TorchEncoder.load(manifest, str(find_model("all-MiniLM-L6-v2")))
     encoder.place("cpu")
     return encoder
 
 
-@pytest.fixture(scope="session")
-def encoder(manifest: Manifest) -> TorchEncoder:
-    return torch_encoder(manifest)
-
-
 @pytest.fixture
-def broken_encoder(manifest: Manifest) -> TorchEncoder:
+def broken_encoder(encoder: TorchEncoder) -> TorchEncoder:
     """One of its own, for tests that break it."""
-    return torch_encoder(manifest)
+    return copy.deepcopy(encoder)
 
 
 def make_job(installation: Installation, encoder: Any, **settings: Any) -> EmbedJob:
