@@ -100,8 +100,9 @@ class Installation:
         return text
 
     def close(self) -> None:
-        if "ingest" in self.__dict__:
-            self.ingest.close()
+        for name in ("ingest", "_superuser"):
+            if name in self.__dict__:
+                getattr(self, name).close()
         self.databases.drop(self.database)
 
     def url(self, role: str) -> str:
@@ -183,9 +184,19 @@ class Installation:
     # What is in the database, seen by a superuser.
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        try:
+            return self._superuser.execute(statement.encode(), values).fetchall()
+        except psycopg.OperationalError:
+            if not self._superuser.closed:
+                raise
+            del self._superuser  # a test restarted the server
+            return self._superuser.execute(statement.encode(), values).fetchall()
+
+    @cached_property
+    def _superuser(self) -> psycopg.Connection[dict[str, Any]]:
+        """Kept, because a test looks often, and signing in takes longer than looking."""
         url = self.databases.postgres.dsn(dbname=self.database)
-        with psycopg.connect(url, row_factory=dict_row) as connection:
-            return connection.execute(statement.encode(), values).fetchall()
+        return psycopg.connect(url, row_factory=dict_row, autocommit=True)
 
     def document(self, key: str) -> dict[str, Any]:
         (row,) = self.rows("select * from documents where key = %s", key)
