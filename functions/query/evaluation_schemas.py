@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from functions.query.schemas import StrictRequest
 from shared.core.conversation import MAX_QUESTION
+from shared.core.evaluation import Summary
 
 _Text = Annotated[str, Field(min_length=1, max_length=2_000)]
 
@@ -58,23 +59,6 @@ class OutcomeView(Scores):
     question: str
 
 
-class SummaryView(BaseModel):
-    """Means over the questions they can be told of; null where there are none."""
-
-    questions: int
-    judged: int
-    k: int
-    recall: float | None
-    mrr: float | None
-    ndcg: float | None
-    answer_contained: float | None
-    refused: float
-    citation_precision: float | None
-    latency_p50_ms: float
-    latency_p95_ms: float
-    cost_usd: float | None
-
-
 class EvaluationView(BaseModel):
     id: int
     name: str
@@ -83,7 +67,7 @@ class EvaluationView(BaseModel):
     questions_digest: str
     k: int
     generated: bool
-    summary: SummaryView | None
+    summary: Summary | None
     made_by: str
     created_at: datetime
     finished_at: datetime | None
