@@ -24,10 +24,10 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:
 def handle(event: Mapping[str, Any], context: Any, made: Callable[[], Services]) -> dict[str, Any]:
     """What was done. Raises InvalidInput for a task that does not exist, before anything is connected to."""
     name = event.get("task") if isinstance(event, Mapping) else None
-    task = _TASKS.get(name) if isinstance(name, str) else None
+    task = TASKS.get(name) if isinstance(name, str) else None
     if task is None:
         raise InvalidInput(
-            f"the task {str(name)[:80]!r} is unknown; there are: {', '.join(_TASKS)}", field="task"
+            f"the task {str(name)[:80]!r} is unknown; there are: {', '.join(TASKS)}", field="task"
         )
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
     return task(made(), deadline)
@@ -50,7 +50,7 @@ def _expire(services: Services, deadline: float) -> dict[str, Any]:
     return services.audit.expire(deadline)
 
 
-_TASKS: dict[str, Callable[[Services, float], dict[str, Any]]] = {
+TASKS: dict[str, Callable[[Services, float], dict[str, Any]]] = {
     "sweep": _sweep,
     "canary": _canary,
     "audit": _audit,

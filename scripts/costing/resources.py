@@ -14,6 +14,7 @@ from shared.core.errors import ConfigurationError
 Kind = Literal["always on", "woken", "storage", "watching", "asleep"]
 GB = 10**9
 DAYS = HOURS / 24
+_WEEK = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class Plans:
         """values of the function, cluster... of that name; empty where the plan does not know it yet."""
         return next(
             (each["values"] for each in self.resources if each["type"] == type_ and name in _names(each)), {}
+        )
+
+    @property
+    def wakings(self) -> float:
+        """How often a month schedules wake the database, at most."""
+        return sum(
+            runs_a_month(each["values"]["schedule_expression"])
+            for each in self.resources
+            if each["type"] == "aws_scheduler_schedule"
         )
 
     @property
@@ -86,19 +96,27 @@ def always_on(found: Iterable[Charge]) -> list[Charge]:
 
 
 def runs_a_month(expression: str) -> float:
-    """How often a schedule fires, an upper bound where days or months are restricted.
+    """How often a schedule fires, an upper bound where days of the month or months are restricted.
 
     >>> runs_a_month("rate(12 hours)") == 2 * DAYS
     True
     """
     if rate := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression):
         return SECONDS / (int(rate[1]) * {"minute": 60, "hour": 3600, "day": 86400}[rate[2]])
-    minutes, hours = re.fullmatch(r"cron\((\S+) (\S+) .+\)", expression).groups()  # type: ignore[union-attr]
-    return _times(minutes, 60) * _times(hours, 24) * DAYS
+    fields = re.fullmatch(r"cron\((\S+) (\S+) \S+ \S+ (\S+) \S+\)", expression)
+    minutes, hours, days = fields.groups()  # type: ignore[union-attr]
+    return _times(minutes, 60) * _times(hours, 24) * _times(_numbered(days), 7) / 7 * DAYS
+
+
+def _numbered(days: str) -> str:
+    """MON-FRI as 2-6; what is named by its place in the month counts as every week."""
+    for number, name in enumerate(_WEEK, 1):
+        days = days.replace(name, str(number))
+    return re.sub(r"[#L].*", "", days) or "7"
 
 
 def _times(field: str, of: int) -> int:
-    """How many of the `of` minutes or hours a field of a cron expression names."""
+    """How many of the `of` minutes, hours or weekdays a field of a cron expression names."""
     if step := re.fullmatch(r"(?:\*|\d+)/(\d+)", field):
         return -(-of // int(step[1]))
     parts = [part.split("-") for part in field.split(",")]
@@ -159,8 +177,8 @@ def _schedule(seen: Seen) -> Iterator[Found]:
     runs = runs_a_month(expression)
     called = usd("lambda_request") + seen.plans.asleep.task_seconds * usd("lambda_gb_second_arm64")
     cost = runs * (called + usd("scheduler_call") + seen.plans.nap)
-    if runs > 24 * DAYS:
-        yield "always on", cost, f"{expression} hardly lets the database sleep"
+    if seen.plans.wakings > 24 * DAYS:
+        yield "always on", cost, f"{expression}, with all other schedules, hardly lets the database sleep"
     else:
         yield "woken", cost, f"{expression}: the function, and the database until it sleeps again"
 

@@ -13,9 +13,10 @@ from typing import Any
 import hcl2
 import pytest
 
+from functions.reindex.handler import TASKS
 from scripts.costing.plans import managed, written
 from scripts.deployment.openapi import write_openapi
-from scripts.deployment.stack import SOURCE, WRAPPER, Stack, resources
+from scripts.deployment.stack import ROOT, SOURCE, WRAPPER, Stack, resources
 from scripts.local.process import free_port
 from tests.support.moto_server import Moto
 from tests.support.servers import running
@@ -81,6 +82,27 @@ def test_every_environment_plans(plans: Plans) -> None:
             ("create",),
             ("read",),
         }
+
+
+def _planned(plans: Plans, environment: str, type_: str) -> list[dict[str, Any]]:
+    return [each["values"] for each in managed(plans["app", environment]) if each["type"] == type_]
+
+
+@pytest.mark.parametrize("environment", _PLANNED)
+def test_every_task_has_its_schedule_and_what_it_finds_its_alarm(plans: Plans, environment: str) -> None:
+    """The alarms hear of it by the very words that reindex logs."""
+    schedules = _planned(plans, environment, "aws_scheduler_schedule")
+    assert {json.loads(each["target"][0]["input"])["task"] for each in schedules} == set(TASKS)
+    patterns = {
+        each["name"]: each["pattern"]
+        for each in _planned(plans, environment, "aws_cloudwatch_log_metric_filter")
+    }
+    alarms = {each["metric_name"] for each in _planned(plans, environment, "aws_cloudwatch_metric_alarm")}
+    source = "".join(path.read_text() for path in (ROOT / "functions" / "reindex").glob("*.py"))
+    for name in ("deleted-data", "index-recall"):
+        (event,) = re.findall(r'\$\.event = "(\w+)"', patterns[name])
+        assert f'"{event}"' in source
+        assert name in alarms
 
 
 _NAMES = (

@@ -86,7 +86,12 @@ def _packages(folder: Path, said: Path) -> Path:
 
 
 def _openapi(folder: Path) -> Path:
-    paths = {"/v1/query": {"post": {}}, "/v1/documents/{id}": {"get": {}, "delete": {}}}
+    paths = {
+        "/v1/query": {"post": {}},
+        "/v1/chat/completions": {"post": {}},
+        "/v1/models/{model+}": {"get": {}},
+        "/v1/documents/{id}": {"get": {}, "delete": {}},
+    }
     path = folder / "openapi.json"
     path.write_text(json.dumps({"openapi": "3.1.0", "info": {}, "paths": paths}))
     return path
@@ -202,7 +207,7 @@ def test_uploads_deletes_and_questions_reach_their_functions(applied: Applied) -
 
 
 def test_streaming_routes_stream_and_the_others_do_not(applied: Applied) -> None:
-    """And a method that a known path lacks is the app's to refuse, not the gateway's."""
+    """A method that a known path lacks is the app's to refuse, not the gateway's; a model's id may have slashes."""
     gateway = applied.moto.client("apigateway")
     api = next(each["id"] for each in gateway.get_rest_apis()["items"] if each["name"] == "ragzero-dev")
     found = {
@@ -214,8 +219,9 @@ def test_streaming_routes_stream_and_the_others_do_not(applied: Applied) -> None
         for method in each.get("resourceMethods", {})
     }
     streams = {route for route, uri in found.items() if uri.endswith("/response-streaming-invocations")}
-    assert streams == {("/v1/query", "POST")}
+    assert streams == {("/v1/query", "POST"), ("/v1/chat/completions", "POST")}
     assert {
+        ("/v1/models/{model+}", "GET"),
         ("/{proxy+}", "ANY"),
         ("/", "ANY"),
         ("/v1/query", "ANY"),
@@ -228,7 +234,11 @@ def test_streaming_routes_stream_and_the_others_do_not(applied: Applied) -> None
         for path, methods in body["paths"].items()
         for method, operation in methods.items()
     }
-    assert {route for route, mode in transfer.items() if mode == "STREAM"} == {("/v1/query", "post")}
+    assert {
+        (path, method.upper()) for (path, method), mode in transfer.items() if mode == "STREAM"
+    } == streams
+    (model,) = body["paths"]["/v1/models/{model+}"]["get"]["parameters"]
+    assert model["name"] == "model"
 
 
 _SETTINGS: Mapping[str, type[BaseSettings]] = {

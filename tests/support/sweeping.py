@@ -24,9 +24,12 @@ class Sweeper:
         self.services: Services = build(reindex_settings(installation, **settings))
 
     def sweep(self, seconds: float = 60.0) -> dict[str, Any]:
+        return self.task("sweep", seconds)
+
+    def task(self, name: str, seconds: float = 60.0) -> dict[str, Any]:
         """One call of the handler that has so long, its margin not counted."""
         context = LambdaContext("reindex", time.monotonic() + seconds + 10)
-        return handle({"task": "sweep"}, context, lambda: self.services)
+        return handle({"task": name}, context, lambda: self.services)
 
     def settle(self) -> dict[str, int]:
         """A sweep to its end, and what it told ingest done; its counts."""

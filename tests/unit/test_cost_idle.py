@@ -79,6 +79,21 @@ def test_a_nightly_task_pays_for_the_time_the_database_is_awake() -> None:
     assert with_database.usd - task.usd == pytest.approx(awake)
 
 
+def test_schedules_that_sleep_alone_may_keep_the_database_awake_together() -> None:
+    """Each of them an hour after its last time, and one of them too many."""
+
+    def nightly(runs: int) -> list[tuple[str, dict[str, Any]]]:
+        return [
+            ("aws_scheduler_schedule", {"schedule_expression": f"cron(0 {hour} * * ? *)"})
+            for hour in range(runs)
+        ]
+
+    hourly = ("aws_scheduler_schedule", {"schedule_expression": "cron(30 * * * ? *)"})
+    assert always_on(charges(plans(hourly))) == []
+    assert always_on(charges(plans(*nightly(24)))) == []
+    assert len(always_on(charges(plans(hourly, *nightly(1))))) == 2
+
+
 @pytest.mark.parametrize(
     ("expression", "a_day"),
     [
@@ -86,6 +101,10 @@ def test_a_nightly_task_pays_for_the_time_the_database_is_awake() -> None:
         ("cron(0 * * * ? *)", 24),
         ("cron(*/5 * * * ? *)", 288),
         ("cron(0,30 8-17 * * ? *)", 20),
+        ("cron(0 3 ? * SUN *)", 1 / 7),
+        ("cron(0 3 ? * MON-FRI *)", 5 / 7),
+        ("cron(0 3 ? * 6L *)", 1 / 7),
+        ("cron(0 3 ? * TUE#1 *)", 1 / 7),
         ("rate(1 day)", 1),
         ("rate(12 hours)", 2),
         ("rate(1 minute)", 1440),

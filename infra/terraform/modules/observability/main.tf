@@ -34,12 +34,23 @@ locals {
       namespace  = local.own, metric = "ColdStarts-${name}", statistic = "Sum"
       dimensions = {}, threshold = var.thresholds.cold_starts, periods = 1
     } },
+    { for name, said in local.reported : name => {
+      says       = said.says
+      namespace  = local.own, metric = name, statistic = "Sum"
+      dimensions = {}, threshold = 0, periods = 1
+    } },
   )
   percentile = { for name, alarm in local.simple : name => startswith(alarm.statistic, "p") ? alarm.statistic : null }
 
   # Each running copy of a function may hold so many connections, so copies say what the database sees at most.
   connections = join(" + ", [for name, function in var.functions : "FILL(${replace(name, "-", "_")}, 0) * ${function.connections}"])
   own         = "ragzero/${var.name}"
+
+  # What scheduled tasks find and write into their log.
+  reported = { for name, said in {
+    deleted-data = { event = "deleted_data_left", says = "the audit found data of deleted documents; its log says where" }
+    index-recall = { event = "index_misses_chunks", says = "the canary found an index that misses what is there; that collection is searched wider, or exactly, until then" }
+  } : name => said if contains(keys(var.functions), "reindex") }
 }
 
 resource "aws_sns_topic" "alarms" {
@@ -75,6 +86,18 @@ resource "aws_cloudwatch_log_metric_filter" "cold_starts" {
   pattern        = "\"Init Duration\"" # Lambda's own report of a call has it only when the copy was new
   metric_transformation {
     name      = "ColdStarts-${each.key}"
+    namespace = local.own
+    value     = "1"
+  }
+}
+
+resource "aws_cloudwatch_log_metric_filter" "reported" {
+  for_each       = local.reported
+  name           = each.key
+  log_group_name = var.functions["reindex"].log_group
+  pattern        = "{ $.event = \"${each.value.event}\" }"
+  metric_transformation {
+    name      = each.key
     namespace = local.own
     value     = "1"
   }

@@ -54,6 +54,10 @@ locals {
     query-stream = [] # answers come from the database; documents are the other function's
     reindex = [
       { action = "s3:ListBucket", resources = local.bucket, reason = "the sweep compares the bucket with the index" },
+      { action = "s3:GetObject", resources = local.objects, reason = "how old an object is whose document says when it goes" },
+      { action = "s3:DeleteObject", resources = local.objects, reason = "documents whose time has come" },
+      { action = "s3:ListBucketVersions", resources = local.bucket, reason = "their older versions go along" },
+      { action = "s3:DeleteObjectVersion", resources = local.objects, reason = "the same" },
       { action = "sqs:SendMessage", resources = [module.queue.arn, try(module.reindex_dead_letters[0].arn, module.queue.arn)], reason = "what the sweep found is queued; its own failed calls go to their dead letters" },
       { action = "sqs:GetQueueAttributes", resources = [module.queue.arn], reason = "the sweep waits while ingest has enough to do" },
     ]

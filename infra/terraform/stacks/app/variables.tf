@@ -64,7 +64,7 @@ variable "openapi_file" {
 variable "streaming_routes" {
   description = "Routes whose answers come piece by piece."
   type        = set(string)
-  default     = ["POST /v1/query"]
+  default     = ["POST /v1/query", "POST /v1/chat/completions"]
   validation {
     condition     = alltrue([for route in var.streaming_routes : can(regex("^[A-Z]+ /", route))])
     error_message = "A streaming route is written as POST /v1/query."
@@ -284,10 +284,16 @@ variable "maximum_concurrency" {
 variable "schedules" {
   description = "Tasks of the reindex function and when they run (UTC); {} leaves the function out."
   type        = map(string)
-  default     = { sweep = "cron(0 3 * * ? *)" }
+  # one after another in one hour: a database that sleeps is woken once a night, and no task finds the one copy taken
+  default = {
+    expire = "cron(0 3 * * ? *)"
+    canary = "cron(5 3 * * ? *)"
+    sweep  = "cron(10 3 * * ? *)"
+    audit  = "cron(30 3 ? * SUN *)"
+  }
   validation {
-    condition     = length(setsubtract(keys(var.schedules), ["sweep", "canary", "audit"])) == 0
-    error_message = "schedules knows sweep, canary and audit."
+    condition     = length(setsubtract(keys(var.schedules), ["sweep", "canary", "audit", "expire"])) == 0
+    error_message = "schedules knows sweep, canary, audit and expire."
   }
   validation {
     condition     = alltrue([for expression in values(var.schedules) : can(regex("^(cron|rate)\\(.+\\)$", expression))])
