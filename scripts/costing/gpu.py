@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+import runpy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from scripts.costing.prices import ROOT, SECONDS, usd
 from scripts.costing.resources import Charge
 
 _CORES, _GIB = 0.125, 0.25
 """The least that Modal gives, and takes money for, a container that asks for nothing."""
+_PRICED = ("gpu", "min_containers", "max_containers", "scaledown_window")
 # What is deployed matters to no price, but the definitions ask for it.
 _UNNAMED = {
     "RAGZERO_EMBED_MODEL": "any/model",
@@ -68,33 +69,41 @@ def charges(found: list[Container]) -> list[Charge]:
 
 
 def _read(file: Path, environment: str) -> Iterator[Container]:
-    import modal  # heavy: loaded when first used
-
-    told: list[Mapping[str, Any]] = []
-    with ExitStack() as stack:
-        stack.enter_context(
-            patch.dict(os.environ, {**_UNNAMED, **os.environ, "MODAL_ENVIRONMENT": environment})
-        )
-        for kind in ("cls", "function"):
-            stack.enter_context(patch.object(modal.App, kind, _recording(getattr(modal.App, kind), told)))
-        spec = importlib.util.spec_from_file_location(f"priced_{file.stem}", file)
-        assert spec is not None
-        assert spec.loader is not None
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    for scaling in told:
+    with _environment({**_UNNAMED, **os.environ, "MODAL_ENVIRONMENT": environment}):
+        names = runpy.run_path(str(file), run_name=f"priced_{file.stem}")
+    for asked in _registered(ast.parse(file.read_text())):
+        told = {word.arg: word.value for word in asked.keywords}
+        scaling = {name: _value(told[name], names, file) for name in _PRICED if name in told}
         gpu = scaling.get("gpu")
         yield Container(
             f"{file.stem}, on {gpu or 'a CPU'}",
             gpu,
-            scaling.get("min_containers") or 0,
+            scaling.get("min_containers", 0),
             scaling["max_containers"],
             scaling["scaledown_window"],
         )
 
 
-def _recording(original: Callable[..., Any], told: list[Mapping[str, Any]]) -> Callable[..., Any]:
-    def decorate(app: Any, **scaling: Any) -> Any:
-        told.append(scaling)
-        return original(app, **scaling)
+def _registered(definition: ast.Module) -> Iterator[ast.Call]:
+    """What stands as app.cls(...) or app.function(...) over its classes and functions."""
+    for node in definition.body:
+        for decorator in getattr(node, "decorator_list", ()):
+            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in ("app.cls", "app.function"):
+                yield decorator
 
-    return decorate
+
+def _value(expression: ast.expr, names: Mapping[str, Any], file: Path) -> Any:
+    """Of an expression of the definition, with what the definition itself calls things."""
+    code = compile(ast.Expression(expression), file, "eval")
+    return eval(code, dict(names))  # noqa: S307 - the file is ours, and was run just before
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
