@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -27,10 +27,10 @@ class Secrets:
     """Made at the first start and kept in a file only its owner can read."""
 
     tenant: str
-    pepper: str
-    api_key: str
-    admin_key: str
-    passwords: dict[str, str]
+    pepper: str = field(repr=False)
+    api_key: str = field(repr=False)
+    admin_key: str = field(repr=False)
+    passwords: dict[str, str] = field(repr=False)
 
     @classmethod
     def kept_in(cls, path: Path) -> Secrets:
