@@ -7,21 +7,27 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.deployment import models
 from scripts.deployment.leftovers import leftovers
-from scripts.deployment.stack import ENVIRONMENTS
+from scripts.deployment.stack import ENVIRONMENTS, SOURCE
 from scripts.deployment.steps import Deployment
 from scripts.deployment.target import Target
-from shared.core.errors import RagzeroError
+from shared.core.errors import ConfigurationError, RagzeroError
 
 _EXPIRES = "expires"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def deploy(given: argparse.Namespace) -> int:
-    deployment = Deployment(Target.named(given.environment), _say, given.without)
+    return _brought_up(Target.named(given.environment, given.terraform), given)
+
+
+def _brought_up(target: Target, given: argparse.Namespace) -> int:
+    deployment = Deployment(target, _say, given.without)
     if given.plan:
         deployment.plan()
     else:
@@ -33,7 +39,7 @@ def destroy(given: argparse.Namespace) -> int:
     if given.environment in ENVIRONMENTS and given.confirm != given.environment:
         _say(f"this takes {given.environment} down, its documents too; say so: --confirm {given.environment}")
         return 2
-    return take_down(Target.named(given.environment), given.without)
+    return take_down(Target.named(given.environment, given.terraform), given.without)
 
 
 def take_down(target: Target, without: Sequence[str] = ()) -> int:
@@ -42,7 +48,9 @@ def take_down(target: Target, without: Sequence[str] = ()) -> int:
         if stack.name not in without:
             _say(f"{stack.name} ...")
             target.init(stack).destroy()
-    left = leftovers(target)
+    if models.STEP not in without:
+        _stop_models(target)
+    left = leftovers(target, without)
     for each in left:
         _say(f"left behind: {each}")
     if not left:
@@ -50,30 +58,37 @@ def take_down(target: Target, without: Sequence[str] = ()) -> int:
     return 1 if left else 0
 
 
+def _stop_models(target: Target) -> None:
+    try:
+        models.stop(target, _say)
+    except ConfigurationError as error:  # what is left is listed afterwards, or that nobody knows
+        _say(f"modal: {error}")
+
+
 def up(given: argparse.Namespace) -> int:
     """A short-lived environment with the files of dev."""
     expires = (datetime.now(UTC) + given.ttl).isoformat(timespec="minutes")
-    target = Target(given.name, "dev", {_EXPIRES: expires})
-    Deployment(target, _say, given.without).run(given.first)
+    target = Target(given.name, "dev", {_EXPIRES: expires}, given.terraform)
     _say(f"until {expires}; after that, scripts/env expire takes it down")
-    return 0
+    return _brought_up(target, given)
 
 
 def down(given: argparse.Namespace) -> int:
-    return take_down(Target(given.name, "dev"), given.without)
+    return take_down(Target(given.name, "dev", source=given.terraform), given.without)
 
 
 def expire(given: argparse.Namespace) -> int:
     """Takes down every short-lived environment whose time is over."""
-    return max(
-        (take_down(Target(name, "dev"), given.without) for name in expired(datetime.now(UTC))), default=0
-    )
+    over = [
+        Target(name, "dev", source=given.terraform) for name in expired(datetime.now(UTC), given.terraform)
+    ]
+    return max([take_down(target, given.without) for target in over], default=0)
 
 
-def expired(now: datetime) -> list[str]:
+def expired(now: datetime, source: Path = SOURCE) -> list[str]:
     """By the tags of what they are made of."""
     found: set[str] = set()
-    pages = Target.named("dev").client("resourcegroupstaggingapi").get_paginator("get_resources")
+    pages = Target.named("dev", source).client("resourcegroupstaggingapi").get_paginator("get_resources")
     for page in pages.paginate(TagFilters=[{"Key": "project", "Values": ["ragzero"]}, {"Key": _EXPIRES}]):
         for each in page["ResourceTagMappingList"]:
             tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
@@ -108,11 +123,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         command = commands.add_parser(name)
         command.add_argument("environment", choices=ENVIRONMENTS)
         command.set_defaults(run=run)
-        if run is deploy:
-            command.add_argument(
-                "--plan", action="store_true", help="say what would change, and change nothing"
-            )
-        else:
+        if run is destroy:
             command.add_argument("--confirm", help="the environment's name once more")
     env = commands.add_parser("env").add_subparsers(required=True)
     for name, run in (("up", up), ("down", down), ("expire", expire)):
@@ -127,10 +138,19 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for command in (*commands.choices.values(), *env.choices.values()):
         if command.get_default("run") is not None:
             command.add_argument(
-                "--without", action="append", default=[], help="a stack it does without, cache-upstash"
+                "--without", action="append", default=[], help="what it does without: a stack, or modal"
+            )
+            command.add_argument(
+                "--terraform",
+                type=Path,
+                default=SOURCE,
+                help="a copy of infra/terraform with environments of its own",
             )
         if command.get_default("run") in (deploy, up):
             command.add_argument("--from", dest="first", default="build", help="the step to go on with")
+            command.add_argument(
+                "--plan", action="store_true", help="say what would change, and change nothing"
+            )
     return parser.parse_args(arguments)
 
 

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.deployment.stack import ROOT, stacks_of
+from scripts.deployment import models
+from scripts.deployment.stack import stacks_of
 from scripts.deployment.target import Target
 from shared.core.errors import ConfigurationError
 
-_PATIENCE_S = 120
 
+def leftovers(target: Target, without: Collection[str] = ()) -> list[str]:
+    """ARNs, parameters, databases, apps; and who could not be asked, because not knowing is not nothing.
 
-def leftovers(target: Target) -> list[str]:
-    """ARNs, parameters, databases, apps; and who could not be asked, because not knowing is not nothing."""
-    asked = {
-        "AWS": _tagged,
-        "SSM": _parameters,
-        "CloudWatch": _logs,
-        "Modal": _modal,
-        "Neon": _neon,
-        "Upstash": _upstash,
-    }
+    without: stacks, or modal, that the environment never had.
+    """
+    stacks = stacks_of(target.like, target.source)
+    had = {name for name in (*stacks, models.STEP) if name not in without}
+    asked = {"AWS": _tagged, "SSM": _parameters, "CloudWatch": _logs}
+    others = {"Modal": (models.STEP, models.left), "Neon": ("database-neon", _neon)}
+    others |= {"Upstash": ("cache-upstash", _upstash)}
+    asked |= {name: ask for name, (part, ask) in others.items() if part in had}
     return sorted({each for name, ask in asked.items() for each in _answered(name, ask, target)})
 
 
@@ -60,43 +58,24 @@ def _logs(target: Target) -> Iterator[str]:
         yield from (f"log group {each['logGroupName']}" for each in page["logGroups"])
 
 
-def _modal(target: Target) -> Iterator[str]:
-    """Short-lived environments have none of their own: they use those of the environment whose files they take."""
-    if target.name != target.like:
-        return
-    asked = [str(ROOT / ".venv" / "bin" / "modal"), "app", "list", "--env", target.name, "--json"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
-    if done.returncode != 0:
-        raise ConfigurationError("modal", "needs a token; modal token new makes one")
-    for each in json.loads(done.stdout):
-        if str(each.get("Description", "")).startswith("ragzero-") and each.get("State") == "deployed":
-            yield f"Modal app {each['Description']}"
-
-
 def _neon(target: Target) -> Iterator[str]:
-    if "database-neon" in stacks_of(target.like):
-        key, base = (
-            _needed("NEON_API_KEY"),
-            os.environ.get("NEON_API_URL", "https://console.neon.tech/api/v2"),
-        )
-        told = httpx.get(
-            f"{base}/projects", params={"limit": 400}, headers={"Authorization": f"Bearer {key}"}
-        )
-        projects = told.raise_for_status().json()["projects"]
-        yield from (
-            f"Neon project {each['id']}" for each in projects if each["name"] == f"ragzero-{target.name}"
-        )
+    key = _needed("NEON_API_KEY")
+    base = os.environ.get("NEON_API_URL", "https://console.neon.tech/api/v2")
+    told = httpx.get(f"{base}/projects", params={"limit": 400}, headers={"Authorization": f"Bearer {key}"})
+    projects, name = told.raise_for_status().json()["projects"], f"ragzero-{target.name}"
+    yield from (f"Neon project {each['id']}" for each in projects if each["name"] == name)
 
 
 def _upstash(target: Target) -> Iterator[str]:
-    if "cache-upstash" in stacks_of(target.like):
-        who = (_needed("UPSTASH_EMAIL"), _needed("UPSTASH_API_KEY"))
-        base = os.environ.get("UPSTASH_API_URL", "https://api.upstash.com/v2")
-        databases = httpx.get(f"{base}/redis/databases", auth=who).raise_for_status().json()
-        name = f"ragzero-{target.name}"
-        yield from (
-            f"Upstash database {each['database_id']}" for each in databases if each["database_name"] == name
-        )
+    who = (_needed("UPSTASH_EMAIL"), _needed("UPSTASH_API_KEY"))
+    base = os.environ.get("UPSTASH_API_URL", "https://api.upstash.com/v2")
+    databases, name = (
+        httpx.get(f"{base}/redis/databases", auth=who).raise_for_status().json(),
+        f"ragzero-{target.name}",
+    )
+    yield from (
+        f"Upstash database {each['database_id']}" for each in databases if each["database_name"] == name
+    )
 
 
 def _needed(variable: str) -> str:

@@ -112,11 +112,19 @@ def resources(module: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from resources(child)
 
 
-def stacks_of(environment: str) -> tuple[str, ...]:
+def said(environment: str, name: str, default: str, source: Path = SOURCE) -> str:
+    """A text that the environment's files give a variable of the app stack, or of all."""
+    for file in (f"{environment}.app.tfvars", f"{environment}.tfvars"):
+        path = source / "environments" / file
+        found = re.search(rf'(?m)^{name}\s*=\s*"([\w.-]+)"', path.read_text() if path.exists() else "")
+        if found is not None:
+            return found[1]
+    return default
+
+
+def stacks_of(environment: str, source: Path = SOURCE) -> tuple[str, ...]:
     """In the order in which they are applied. Which database it is stands in the app's file."""
-    path = SOURCE / "environments" / f"{environment}.app.tfvars"
-    said = re.search(r'(?m)^database\s*=\s*"(\w+)"', path.read_text() if path.exists() else "")
-    database = said[1] if said else "neon"
+    database = said(environment, "database", "neon", source)
     return (*(() if database == "url" else (f"database-{database}",)), "cache-upstash", "app")
 
 

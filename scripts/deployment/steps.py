@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,8 +12,9 @@ from botocore.exceptions import ClientError
 from psycopg.conninfo import make_conninfo
 
 from scripts import migrate
+from scripts.deployment import models
 from scripts.deployment.smoke import smoke
-from scripts.deployment.stack import ENVIRONMENTS, ROOT, TerraformFailed
+from scripts.deployment.stack import TerraformFailed
 from scripts.deployment.target import Target
 from scripts.packaging.__main__ import main as build
 from scripts.packaging.layers import MODEL
@@ -25,12 +25,6 @@ from shared.core.errors import ConfigurationError, RagzeroError
 from shared.settings import MigrateSettings
 
 Say = Callable[[str], None]
-_MODELS = (
-    "RAGZERO_EMBED_MODEL",
-    "RAGZERO_EMBED_REVISION",
-    "RAGZERO_GENERATE_MODEL",
-    "RAGZERO_GENERATE_REVISION",
-)
 
 
 class Stopped(RagzeroError):
@@ -45,7 +39,7 @@ class Stopped(RagzeroError):
 
 @dataclass
 class Deployment:
-    """say: who is told of progress. skip: names of stacks that this environment does without."""
+    """say: who is told of progress. skip: stacks, or modal, that this environment does without."""
 
     target: Target
     say: Say
@@ -61,7 +55,11 @@ class Deployment:
             "build": self._build,
             **before,
             "migrate": self._migrate,
-            "modal": self._modal,
+            **(
+                {}
+                if models.STEP in self.skip
+                else {models.STEP: lambda: models.deploy(self.target, self.say)}
+            ),
             "app": lambda: self._apply("app"),
             "smoke": self._smoke,
         }
@@ -80,21 +78,37 @@ class Deployment:
                 raise Stopped(name, self.target, error) from error
 
     def plan(self) -> None:
-        """Says what would happen; what can only be known after an earlier stack says so."""
-        self._build()
+        """Says what each step would do; what can only be known after an earlier stack says so."""
         self.check_states()
-        for stack in self.target.stacks:
-            if stack.name in self.skip:
-                continue
-            try:
-                self.target.init(stack)
-                self.say(stack.run("plan", "-input=false", "-no-color", "-compact-warnings", *stack.options))
-            except TerraformFailed as error:
-                if stack.name != "app" or self.target.stored("query"):
-                    raise
-                self.say(
-                    f"app: planned after the database stack is applied, which tells it of the database\n{error}"
-                )
+        for name in self.steps:
+            if name in self._foreseen:
+                self.say(f"{name}: {self._foreseen[name]}")
+            else:
+                self.say(f"{name}: {self._planned(name)}")
+
+    @property
+    def _foreseen(self) -> Mapping[str, str]:
+        """Of the steps that are not Terraform's."""
+        target = self.target
+        left_out = models.reason_to_leave_out(target)
+        return {
+            "build": f"makes the packages in {target.folder / 'packages'}; now, because the app's plan needs them",
+            "migrate": "brings the database to the current schema",
+            models.STEP: f"left out, because {left_out}" if left_out else "deploys infra/modal",
+            "smoke": "uploads a document, asks about it, deletes it; prints the address and a key",
+        }
+
+    def _planned(self, name: str) -> str:
+        if name == "app":
+            self._build()
+        stack = self.target.stack(name)
+        try:
+            self.target.init(stack)
+            return stack.run("plan", "-input=false", "-no-color", "-compact-warnings", *stack.options)
+        except TerraformFailed as error:
+            if name != "app" or self.target.stored("query"):
+                raise
+            return f"planned after the database stack is applied, which tells it of the database\n{error}"
 
     def check_states(self) -> None:
         """Raises ConfigurationError when the account lacks what stacks/state makes once."""
@@ -105,14 +119,16 @@ class Deployment:
             raise ConfigurationError(f"the bucket {self.target.states}", problem) from error
 
     def _build(self) -> None:
-        if build([]) != 0:
+        target = self.target
+        made = ["--arch", target.architecture, "--python", target.python]
+        if build([*made, "--out", str(target.folder / "packages")]) != 0:
             raise ConfigurationError("scripts/build", "failed; see above")
 
     def _apply(self, name: str) -> None:
         stack = self.target.init(self.target.stack(name))
         stack.apply()
         if name == "app":
-            self.found["url"] = stack.outputs()["url"]
+            self.found["url"] = self.target.url(stack)
             self._say_what_nobody_stored(stack.outputs()["parameters"])
 
     def _say_what_nobody_stored(self, wanted: Mapping[str, Sequence[str]]) -> None:
@@ -133,19 +149,9 @@ class Deployment:
         for line in migrate.run(MigrateSettings.load(**given), MODEL):
             self.say(f"  {line}")
 
-    def _modal(self) -> None:
-        if self.target.name not in ENVIRONMENTS:
-            self.say(f"  uses the models of {self.target.like}, where their addresses are stored")
-        elif missing := [name for name in _MODELS if not os.environ.get(name)]:
-            self.say(f"  left out, because {', '.join(missing)} are not set: answers are quotes")
-        elif (
-            subprocess.run([ROOT / "scripts" / "deploy-modal", self.target.name], check=False).returncode != 0
-        ):
-            raise ConfigurationError("scripts/deploy-modal", "failed; see above")
-
     def _smoke(self) -> None:
         key = first_key(self.target)
-        url = self.found.get("url") or self.target.init(self.target.stack("app")).outputs()["url"]
+        url = self.found.get("url") or self.target.url(self.target.init(self.target.stack("app")))
         self.say(f"  {smoke(url, key)}")
         self.say(f"{url}\n{_shown(key)}")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,9 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import boto3
 
 from scripts.deployment.openapi import write_openapi
-from scripts.deployment.stack import ENVIRONMENTS, ROOT, SOURCE, Stack, stacks_of
+from scripts.deployment.stack import ENVIRONMENTS, ROOT, SOURCE, Stack, said, stacks_of
+from scripts.local.aws import by_path
+from scripts.packaging.recipes import PYTHON
 from shared.core.errors import ConfigurationError
 
 STATE = ROOT / ".local" / "deploy"
@@ -23,7 +24,7 @@ STATE = ROOT / ".local" / "deploy"
 @dataclass(frozen=True)
 class Target:
     """like: the environment whose files it takes, which is another one for a short-lived environment. tags: of all
-    that it is made of."""
+    that it is made of. source: infra/terraform, or a copy of it with other environments' files."""
 
     name: str
     like: str
@@ -31,16 +32,31 @@ class Target:
     source: Path = SOURCE
 
     @classmethod
-    def named(cls, name: str) -> Target:
-        return cls(name, name if name in ENVIRONMENTS else "dev")
+    def named(cls, name: str, source: Path = SOURCE) -> Target:
+        return cls(name, name if name in ENVIRONMENTS else "dev", source=source)
 
     @cached_property
     def region(self) -> str:
         """That of its file: the shell may have another one."""
-        text = (self.source / "environments" / f"{self.like}.tfvars").read_text()
-        said = re.search(r'(?m)^region\s*=\s*"([\w-]+)"', text)
-        assert said is not None, f"{self.like}.tfvars names no region"
-        return said[1]
+        found = self._said("region", "")
+        assert found, f"{self.like}.tfvars names no region"
+        return found
+
+    @property
+    def architecture(self) -> str:
+        return self._said("architecture", "arm64")
+
+    @property
+    def python(self) -> str:
+        return self._said("runtime", f"python{PYTHON}").removeprefix("python")
+
+    @property
+    def folder(self) -> Path:
+        """Its packages and what its stacks are told in files."""
+        return STATE / self.name
+
+    def _said(self, name: str, default: str) -> str:
+        return said(self.like, name, default, self.source)
 
     def client(self, service: str) -> Any:
         make: Any = boto3.client  # the stubs want the service's name as a literal
@@ -62,22 +78,23 @@ class Target:
     @property
     def stacks(self) -> list[Stack]:
         """In the order in which they are applied, each with what it is told."""
-        return [self.stack(name) for name in stacks_of(self.like)]
+        return [self.stack(name) for name in stacks_of(self.like, self.source)]
 
     def stack(self, name: str) -> Stack:
         tags = ",".join(f'{key}="{value}"' for key, value in self.tags.items())
         told = [f"-var=environment={self.name}", *([f"-var=tags={{{tags}}}"] if tags else [])]
         if name == "app":
-            told += [f"-var=default_tenant={self.tenant}", f"-var=openapi_file={STATE / 'openapi.json'}"]
+            files = {"openapi_file": self.folder / "openapi.json", "package_dir": self.folder / "packages"}
+            told += [f"-var=default_tenant={self.tenant}"]
+            told += [f"-var={name}={path}" for name, path in files.items()]
             told += _emulator()
         stack = Stack(name, self.source)
         return stack.with_options(*stack.files(self.like), *told)
 
     def init(self, stack: Stack) -> Stack:
         """With its state in the account's bucket, below the environment's name."""
-        STATE.mkdir(parents=True, exist_ok=True)
         if stack.name == "app":
-            write_openapi(STATE / "openapi.json")
+            write_openapi(self.folder / "openapi.json")
         where = {"bucket": self.states, "key": f"{self.name}/{stack.name}.tfstate"}
         backend = self.source / "environments" / f"{self.like}.tfbackend"
         options = [f"-backend-config={name}={value}" for name, value in where.items()]
@@ -97,6 +114,25 @@ class Target:
         except KeyError:
             problem = "is not stored; the database stack makes it, or you do for a database of your own"
             raise ConfigurationError(f"/ragzero/{self.name}/{reader}/{name}", problem) from None
+
+    def url(self, stack: Stack) -> str:
+        """Where the app stack's API answers."""
+        url, emulator = str(stack.outputs()["url"]), os.environ.get("AWS_ENDPOINT_URL")
+        return by_path(emulator, url) if emulator else url
+
+    def store(self, parameters: Mapping[str, Mapping[str, str]]) -> None:
+        """By reader, as functions read them."""
+        ssm = self.client("ssm")
+        for reader, values in parameters.items():
+            for name, value in values.items():
+                path = f"/ragzero/{self.name}/{reader}/{name}"
+                ssm.put_parameter(Name=path, Value=value, Type="SecureString", Overwrite=True)
+
+    def forget(self, parameters: Mapping[str, Iterable[str]]) -> None:
+        ssm = self.client("ssm")
+        for reader, names in parameters.items():
+            for name in sorted(set(names) & set(self.stored(reader))):
+                ssm.delete_parameter(Name=f"/ragzero/{self.name}/{reader}/{name}")
 
 
 def _emulator() -> list[str]:

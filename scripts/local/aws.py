@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import httpx
@@ -167,6 +168,11 @@ def _client(service: str, url: str) -> Any:
             connect_timeout=2,
         ),
     )
+
+
+def by_path(aws: str, api: str) -> str:
+    """The address of an HTTP API below that of its AWS: not every resolver knows the name that it has otherwise."""
+    return f"{aws}/_aws/execute-api/{urlsplit(api).netloc.split('.')[0]}/%24default"
 
 
 def _policy(queue_arn: str, bucket: str) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from scripts.deployment.stack import Stack
-from scripts.local.aws import REGION, LocalAws
+from scripts.local.aws import REGION, LocalAws, by_path
 from scripts.local.founding import DATABASE, Secrets, prepare
 from scripts.local.lambda_host import LambdaHost
 from scripts.local.pgbouncer import PgBouncer
@@ -139,9 +138,7 @@ class Twin:
 
     @property
     def url(self) -> str:
-        """Where the HTTP API answers, by a path: not every resolver knows the names that it has otherwise."""
-        api = urlsplit(self.outputs["url"]).netloc.split(".")[0]
-        return f"{self.aws.url}/_aws/execute-api/{api}/%24default"
+        return by_path(self.aws.url, self.outputs["url"])
 
     @property
     def environment(self) -> dict[str, str]:

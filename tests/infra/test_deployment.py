@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,18 +15,27 @@ from pathlib import Path
 import pytest
 
 from functions.ingest.wiring import build
+from scripts.deployment import models
 from scripts.deployment.__main__ import expired, main
 from scripts.deployment.leftovers import leftovers
+from scripts.deployment.openapi import write_openapi
 from scripts.deployment.smoke import smoke
-from scripts.deployment.stack import ENVIRONMENTS, stacks_of
+from scripts.deployment.stack import ENVIRONMENTS, ROOT, stacks_of
 from scripts.deployment.steps import Deployment, Stopped, first_key
 from scripts.deployment.target import Target
+from scripts.local.founding import Secrets
 from scripts.local.process import free_port
 from shared.core.errors import BadUpstream, ConfigurationError
+from shared.settings import IngestSettings, QuerySettings, ReindexSettings
+from tests.e2e.target import Target as Seen
+from tests.e2e.target import Tenant
+from tests.fakes.modal_server import DOOR, GENERATE, FakeModal
 from tests.support.installation import PASSWORD, PEPPER, Installation
 from tests.support.moto_server import Moto
 from tests.support.servers import running
 from tests.support.serving_process import ServingProcess
+
+DEPLOYED = ["ragzero-embed", "ragzero-generate"]
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +175,11 @@ def test_what_was_left_behind_is_listed_with_who_could_not_be_asked(
         topic,
         "log group /aws/lambda/ragzero-dev-ingest",
     ]
-    assert [each for each in left if each.startswith("unknown")] == [
-        "unknown: Modal could not be asked (modal: needs a token; modal token new makes one)"
+    (unknown,) = [each for each in left if each.startswith("unknown")]
+    assert unknown.startswith("unknown: Modal could not be asked (modal: does not answer: ")
+    assert "modal token new" in unknown
+    assert leftovers(Target.named("dev"), ["modal", "database-neon", "cache-upstash"]) == [
+        each for each in left if not each.startswith(("unknown", "Neon", "Upstash"))
     ]
     assert leftovers(Target("pr-9", "dev")) == []
 
@@ -177,6 +191,75 @@ def test_who_cannot_be_asked_is_not_taken_for_nothing(moto: Moto, monkeypatch: p
     monkeypatch.setenv("UPSTASH_API_URL", f"http://127.0.0.1:{free_port()}")
     left = leftovers(Target("pr-10", "dev"))
     assert [each.split(" could")[0] for each in left] == ["unknown: Neon", "unknown: Upstash"]
+
+
+@pytest.fixture
+def on_modal(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModal]:
+    """Both models are deployed, and somebody else's."""
+    with FakeModal([*DEPLOYED, "a-neighbours"], ["ragzero-weights", "a-neighbours"]) as made:
+        for name, value in made.variables.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def addresses(environment: str) -> tuple[str, str]:
+    """Asked by a process of its own: Modal's client keeps its connection until the process ends."""
+    ask = f"import json; from scripts.deployment.models import addresses; print(json.dumps(addresses({environment!r})))"
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    door, generator = json.loads(done.stdout)
+    return door, generator
+
+
+def test_functions_are_told_where_the_models_are_until_these_are_stopped(
+    moto: Moto, on_modal: FakeModal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SSM parameters that they read, by Modal's own client; what costs money is stopped, what holds weights is named."""
+    given = {"RAGZERO_EMBED_KEY": "e", "RAGZERO_GENERATE_API_KEY": "g", "RAGZERO_GENERATE_MODEL": "org/model"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    staging = Target.named("staging")
+    staging.store(models.parameters(*addresses("staging")))
+    query, ingest = staging.stored("query"), staging.stored("ingest")
+    assert query["RAGZERO_GENERATOR_URL"] == GENERATE
+    assert (query["RAGZERO_GENERATOR_MODEL"], query["RAGZERO_GENERATOR_API_KEY"]) == ("org/model", "g")
+    assert ingest == staging.stored("reindex") == {"RAGZERO_EMBED_URL": DOOR, "RAGZERO_EMBED_KEY": "e"}
+
+    staging.store({"query": {"RAGZERO_KEY_PEPPER": PEPPER}})
+    models.stop(staging, print)
+    assert sorted(on_modal.stopped) == sorted(DEPLOYED)
+    assert on_modal.apps == ["a-neighbours"]
+    assert (set(staging.stored("query")), staging.stored("ingest")) == ({"RAGZERO_KEY_PEPPER"}, {})
+    weights = "Modal Volume ragzero-weights (modal volume delete ragzero-weights --env staging)"
+    assert list(models.left(staging)) == [weights]
+    models.stop(staging, print)  # a second time finds nothing to stop
+
+
+def test_an_app_that_runs_is_left_behind(moto: Moto, on_modal: FakeModal) -> None:
+    left = leftovers(Target.named("staging"), ["database-neon", "cache-upstash"])
+    assert [each for each in left if each.startswith("Modal app")] == [
+        f"Modal app {name}" for name in DEPLOYED
+    ]
+
+
+def test_what_the_models_step_stores_is_what_functions_read() -> None:
+    read = {"query": QuerySettings, "ingest": IngestSettings, "reindex": ReindexSettings}
+    for reader, names in models.PARAMETERS.items():
+        aliases = {str(field.validation_alias) for field in read[reader].model_fields.values()}
+        assert set(names) <= aliases, reader
+
+
+def test_a_short_lived_environment_borrows_the_generator_and_stops_nobodys(
+    moto: Moto, on_modal: FakeModal
+) -> None:
+    """The embedding job works in one environment's database, so it is not shared."""
+    dev, pr = Target.named("dev"), Target("pr-11", "dev")
+    dev.store({"query": {"RAGZERO_GENERATOR_URL": "u"}, "ingest": {"RAGZERO_EMBED_URL": "v"}})
+    models.deploy(pr, print)
+    assert (pr.stored("query"), pr.stored("ingest")) == ({"RAGZERO_GENERATOR_URL": "u"}, {})
+    models.stop(pr, print)
+    assert pr.stored("query") == {}
+    assert dev.stored("query")["RAGZERO_GENERATOR_URL"] == "u"
+    assert on_modal.stopped == []
 
 
 def test_what_has_outlived_its_time_is_found(moto: Moto) -> None:
@@ -216,6 +299,27 @@ def test_the_first_key_is_the_same_each_time_and_the_smoke_test_passes_with_it(
         assert "password of the smoke test is" in answer
         with pytest.raises(BadUpstream, match="the document is"):
             smoke(api.url, key, pause=lambda _: None, patience=0)
+
+
+def test_the_gateway_is_told_which_parameter_takes_the_rest_of_the_path(tmp_path: Path) -> None:
+    """A chat model's id is ragzero/<collection>; a parameter of one path segment would not see the collection."""
+    paths = json.loads(write_openapi(tmp_path / "openapi.json").read_text())["paths"]
+    assert {path for path in paths if path.startswith("/v1/models")} == {"/v1/models", "/v1/models/{model+}"}
+
+
+def test_what_a_failing_test_prints_holds_no_keys(tmp_path: Path) -> None:
+    secrets = Secrets.kept_in(tmp_path / "secrets.json")
+    environment = {
+        "RAGZERO_API_URL": "http://127.0.0.1:1",
+        "RAGZERO_API_KEY": secrets.api_key,
+        "RAGZERO_ADMIN_KEY": secrets.admin_key,
+        "RAGZERO_BUCKET": "documents",
+        "AWS_SECRET_ACCESS_KEY": secrets.pepper,
+    }
+    target = Seen.named_in(environment)
+    printed = repr((secrets, target, Tenant(target, "t", secrets.api_key, "name")))
+    hidden = [secrets.api_key, secrets.admin_key, secrets.pepper, *secrets.passwords.values()]
+    assert [number for number, secret in enumerate(hidden) if secret in printed] == []
 
 
 def test_a_database_nobody_made_is_named(moto: Moto) -> None:
