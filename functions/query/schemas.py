@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from shared.core.conversation import MAX_QUESTION
+from shared.core.conversation import MAX_EARLIER, MAX_QUESTION
 from shared.core.errors import InvalidInput
 from shared.core.labels import MAX_LABELS, labels
 from shared.core.models import Status
@@ -73,6 +73,12 @@ class SearchRequest(StrictRequest):
 
 
 class QueryRequest(SearchRequest):
+    earlier: Annotated[list[QuestionText], Field(max_length=MAX_EARLIER)] = Field(
+        default_factory=list,
+        description="What the same person asked before, oldest first. A question that leans on it is made to stand alone: "
+        "by the model where one writes the answer, else by the words it lacks. A stream says in its status `condensed` "
+        "what is asked of the documents then.",
+    )
     stream: bool = Field(False, description="Server-sent events instead of one answer at the end.")
     on_cold: Literal["wait", "extractive", "fallback"] = Field(
         "wait",

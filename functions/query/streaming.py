@@ -58,16 +58,23 @@ async def _continued(
             yield event
 
 
-async def server_sent(id: UUID, events: AsyncGenerator[Event, None]) -> AsyncGenerator[str, None]:
-    """status*, sources, token*, citations, done; or error as the last one. A comment at least every 10 s."""
+async def server_sent(
+    id: UUID, events: AsyncGenerator[Event, None], condensed: str | None = None
+) -> AsyncGenerator[str, None]:
+    """status*, sources, token*, citations, done; or error as the last one. A comment at least every 10 s.
+
+    condensed: what is asked instead of the question, said first.
+    """
     found: Found | None = None
+    first = [_line("status", {"state": "condensed", "question": condensed})] if condensed is not None else []
     try:
         async with aclosing(_with_heartbeat(events)) as beating:
             async for event in beating:
                 if isinstance(event, Sources):
                     found = event.found
-                for line in _lines(id, event, found):
+                for line in (*first, *_lines(id, event, found)):
                     yield line
+                first = []
     except Exception as error:
         yield _line("error", problems.told(error) | {"answer_url": f"/v1/answers/{id}"})
 

@@ -76,8 +76,14 @@ def ask(
     deadline_ms: int | None = None,
     generate: bool | None = None,
     cache: str | None = None,
+    mode: types.Mode | None = None,
+    per_document: int | None = None,
+    earlier: Sequence[str] | None = None,
 ) -> Call[types.QueryAnswer]:
-    """An answer whose every citation stands in a document. Waited for when a model takes its time."""
+    """An answer whose every citation stands in a document. Waited for when a model takes its time.
+
+    earlier: what the same person asked before, oldest first.
+    """
     body = _given(
         question=question,
         collection=collection,
@@ -88,6 +94,9 @@ def ask(
         deadline_ms=deadline_ms,
         generate=generate,
         cache=cache,
+        mode=mode,
+        per_document=per_document,
+        earlier=None if earlier is None else list(earlier),
     )
     return Call(types.QueryAnswer, "POST", "/v1/query", body=body)
 
@@ -99,10 +108,19 @@ def search(
     top_k: int | None = None,
     filter: types.Filter | None = None,
     acl: Sequence[str] | None = None,
+    mode: types.Mode | None = None,
+    per_document: int | None = None,
 ) -> Call[types.SearchAnswer]:
     """The passages that speak to a question, best first."""
-    labels = None if acl is None else list(acl)
-    body = _given(question=question, collection=collection, top_k=top_k, filter=filter, acl=labels)
+    body = _given(
+        question=question,
+        collection=collection,
+        top_k=top_k,
+        filter=filter,
+        acl=None if acl is None else list(acl),
+        mode=mode,
+        per_document=per_document,
+    )
     return Call(types.SearchAnswer, "POST", "/v1/search", body=body)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 Scalar = str | int | float | bool
 Filter = dict[str, Any]
+Mode = Literal["fast", "balanced", "thorough"]
 OnCold = Literal["wait", "extractive", "fallback"]
 Status = Literal["pending", "processing", "searchable", "failed", "deleted"]
 

@@ -59,8 +59,13 @@ CALLS: dict[str, Call[Any]] = {
         deadline_ms=100,
         generate=True,
         cache="read",
+        mode="fast",
+        per_document=1,
+        earlier=["y"],
     ),
-    "search": client_calls.search("x", collection="a", top_k=1, filter={"a": 1}, acl=["a"]),
+    "search": client_calls.search(
+        "x", collection="a", top_k=1, filter={"a": 1}, acl=["a"], mode="fast", per_document=1
+    ),
     "documents": client_calls.documents(limit=1, cursor="x", status="failed", collection="a"),
     "document": client_calls.document(ID),
     "chunks": client_calls.chunks(ID, limit=1, cursor="x"),

@@ -15,6 +15,7 @@ import pytest
 
 from functions.query import streaming
 from functions.query.app import create_app
+from shared.client import Ragzero
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer
 from tests.support.api import serving
@@ -332,6 +333,23 @@ def test_a_follow_up_is_told_what_it_is_about(quoting: openai.OpenAI) -> None:
     about_the_ferry = turns("How many people does the ferry carry?", "When was it built?")
     other = quoting.chat.completions.create(model=MODEL, messages=about_the_ferry)
     assert "1931" in other.choices[0].message.content
+
+
+def test_a_question_of_ours_leans_on_earlier_ones_too(url: str, filled: Installation) -> None:
+    """POST /v1/query with `earlier`: quotes without a model; a stream says what is asked; asked again, it is the same."""
+
+    ferry, built = "How many people does the ferry carry?", "When was it built?"
+    with Ragzero(url, filled.api_key) as rag:
+
+        def condensed(question: str, earlier: str) -> list[str]:
+            events = list(rag.stream(question, earlier=[earlier], generate=False))
+            assert events[-1]["event"] == "done"
+            return [one["data"]["question"] for one in events if one["data"].get("state") == "condensed"]
+
+        assert condensed(built, QUESTION) == ["When was it built? (harbour crane Nordhaven lift)"]
+        assert condensed(ferry, QUESTION) == []
+        for earlier, year in ((QUESTION, "1958"), (ferry, "1931")) * 2:
+            assert year in rag.ask(built, earlier=[earlier], generate=False)["answer"]
 
 
 def test_a_model_rewrites_what_does_not_stand_alone_and_nothing_else(

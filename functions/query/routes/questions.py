@@ -20,6 +20,7 @@ from functions.query.routes.access import ApiKey, Reader, Wired
 from functions.query.schemas import AnswerPending, QueryAnswer, QueryRequest, SearchAnswer, SearchRequest
 from functions.query.service import Question
 from functions.query.streaming import event_stream, server_sent
+from shared.core.conversation import Conversation, focus
 from shared.core.credentials import Principal
 
 router = APIRouter(prefix="/v1", tags=["questions"])
@@ -44,14 +45,17 @@ async def search(body: SearchRequest, who: Reader, wired: Wired) -> SearchAnswer
 async def query(body: QueryRequest, key: ApiKey, wired: Wired, request: HttpRequest) -> Response:
     """An answer whose every citation stands in a document, with the passages it came from."""
     started = time.perf_counter()
-    wish = _wish(body)
+    asked = Conversation(body.question, tuple(body.earlier))
+    question = await wired.asking.question(key, asked, written=body.generate)
+    wish = _wish(body, question, focus(asked, question))
     stream = slot(wish.deadline_ms) if body.stream else None
     admission = request.scope.get(ADMISSION) or await wired.asking.admit(key, wish, stream)
-    if body.cache == "read" and not body.stream and request.scope.get(BODY):
+    if body.cache == "read" and not body.stream and not body.earlier and request.scope.get(BODY):
         wired.bodies.learn(request.scope[BODY], wired.asking.order(wish), body.acl)
     if stream is not None:
         events = wired.asking.events(admission, wish, stream)
-        return event_stream(server_sent(UUID(stream.id), events))
+        condensed = None if question == body.question else question
+        return event_stream(server_sent(UUID(stream.id), events, condensed))
     return _delivered(await wired.asking.whole(admission, wish), started)
 
 
@@ -81,10 +85,10 @@ def _question(body: SearchRequest, who: Principal) -> Question:
     )
 
 
-def _wish(body: QueryRequest) -> Wish:
+def _wish(body: QueryRequest, question: str, focus: str | None) -> Wish:
     longest, usual = (LONGEST_MS, STREAMED_MS) if body.stream else (BUFFERED_MS, BUFFERED_MS)
     return Wish(
-        body.question,
+        question,
         body.collection,
         min(body.deadline_ms or usual, longest),
         body.top_k,
@@ -95,4 +99,5 @@ def _wish(body: QueryRequest) -> Wish:
         body.cache,
         mode=body.mode,
         per_document=body.per_document,
+        focus=focus,
     )
