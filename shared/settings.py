@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from shared.core.backlog import Pace
 from shared.core.errors import ConfigurationError, Unavailable
+from shared.core.keys import bucket_origin
 
 _PREFIX = "RAGZERO_SSM_PREFIX"
 _ORIGIN = r"\*|https?://[^/\s]+"
@@ -225,6 +226,8 @@ class QuerySettings(_Bucket, _Index, _Cache, _Webhooks):
     exact_below: int = Field(10_000, ge=0, validation_alias="RAGZERO_EXACT_BELOW")
     """Up to this many chunks in scope are scanned exactly; above, the HNSW index is used."""
     max_upload_bytes: int = Field(100 * 2**20, ge=1, validation_alias="RAGZERO_MAX_UPLOAD_BYTES")
+    page_uploads: Literal["bucket", "api"] = Field("bucket", validation_alias="RAGZERO_PAGE_UPLOADS")
+    """Where the page sends files: straight into the bucket, or through the API where browsers cannot reach the bucket."""
     link_seconds: int = Field(3600, ge=60, le=43_200, validation_alias="RAGZERO_LINK_SECONDS")
     """How long an address holds that a file is uploaded to, or fetched from. Never longer than the credentials do."""
     queue_url: str | None = Field(None, validation_alias="RAGZERO_QUEUE_URL")
@@ -280,6 +283,13 @@ class QuerySettings(_Bucket, _Index, _Cache, _Webhooks):
     """Web origins, separated by commas, whose pages may use the API with a key of their own."""
     base_path: str = Field("/", validation_alias="RAGZERO_BASE_PATH", pattern="^/")
     """What API Gateway puts before our paths: /<stage> of an HTTP API, or the base path of a custom domain."""
+
+    @property
+    def upload_origin(self) -> str | None:
+        """The bucket's, where the page uploads to it."""
+        if self.page_uploads == "api":
+            return None
+        return bucket_origin(self.bucket, self.aws_region, self.aws_endpoint_url)
 
     @field_validator("cors_origins", mode="before")
     @classmethod

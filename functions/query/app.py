@@ -143,7 +143,7 @@ def create_app(
         tracing.shutdown()
 
     def later(app: Api) -> None:
-        for router in pages(app.title):
+        for router in pages(app.title, settings.upload_origin):
             app.include_router(router)
         for router in others(settings.max_upload_bytes):
             app.include_router(router, dependencies=made)

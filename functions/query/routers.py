@@ -64,8 +64,8 @@ def others(most_upload: int) -> list[APIRouter]:
     ]
 
 
-def pages(title: str) -> list[APIRouter]:
-    """What browsers look at, without a key."""
+def pages(title: str, upload_origin: str | None) -> list[APIRouter]:
+    """What browsers look at, without a key. upload_origin: the bucket's, where the page sends files to it."""
     from functions.query.routes import page, reference
 
-    return [reference.router(title), page.router]
+    return [reference.router(title), page.router(upload_origin)]

@@ -17,6 +17,7 @@ from shared.core.setup import BucketSetup
 from shared.core.sweeping import Listed, Page
 
 if TYPE_CHECKING:
+    from botocore.config import _S3Dict
     from mypy_boto3_s3 import S3Client
 
 PAGE_KEYS = 1_000
@@ -45,7 +46,7 @@ class Bucket:
                     read_timeout=30,
                     retries={"max_attempts": 3, "mode": "standard"},
                     signature_version="s3v4",
-                    s3={"addressing_style": "path"} if self._endpoint_url else {},
+                    s3=_addressing(self.name, self._endpoint_url),
                     max_pool_connections=32,
                 ),
             )
@@ -173,6 +174,14 @@ class Bucket:
         except NotFound:
             return False
         return any(rule.get("Expiration") and rule["Status"] == "Enabled" for rule in rules)
+
+
+def _addressing(bucket: str, endpoint_url: str | None) -> _S3Dict:
+    """Of its region: what AWS answers elsewhere is a redirect, which browsers do not follow with a file."""
+    return {
+        "addressing_style": "path" if endpoint_url or "." in bucket else "virtual",
+        "us_east_1_regional_endpoint": "regional",
+    }
 
 
 def _require_order(after: str, objects: Sequence[Listed], last: bool) -> None:

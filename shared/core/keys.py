@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from shared.core.errors import InvalidInput
@@ -33,6 +34,16 @@ def key_of(tenant: UUID, name: str, default: UUID | None) -> str:
             f"a file name has 1 to {MAX_KEY_BYTES} bytes, this one {len(key.encode())}", field="file"
         )
     return key
+
+
+def bucket_origin(bucket: str, region: str, endpoint_url: str | None = None) -> str:
+    """The web origin of the addresses that files of the bucket are uploaded to; endpoint_url: of another S3 than AWS's."""
+    if endpoint_url:
+        address = urlsplit(endpoint_url)
+        return f"{address.scheme}://{address.netloc}"
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    prefix = "" if "." in bucket else f"{bucket}."  # AWS's certificate covers one label
+    return f"https://{prefix}s3.{region}.{domain}"
 
 
 def uri_of(bucket: str, key: str) -> str:

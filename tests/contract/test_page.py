@@ -7,17 +7,21 @@ import re
 import uuid
 from pathlib import Path
 
+import boto3
 import pytest
 from fastapi.testclient import TestClient
 
 from functions.query.app import create_app
+from scripts.local.aws import LocalAws
+from shared.adapters.s3 import Bucket
+from shared.adapters.s3_links import Links
+from shared.core.keys import bucket_origin
 from tests.support.installation import Installation
 
 FOLDER = Path(__file__).resolve().parents[2] / "functions" / "query" / "page"
 FILES = sorted(path.name for path in FOLDER.iterdir())
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
@@ -42,13 +46,40 @@ def test_files_have_their_types(quiet_api: TestClient, name: str, type: str) -> 
     assert answer.content == (FOLDER / name).read_bytes()
 
 
-def test_the_page_needs_no_key_and_has_a_policy_of_its_own(quiet_api: TestClient) -> None:
+def test_the_page_needs_no_key_and_has_a_policy_of_its_own(quiet_api: TestClient, aws: LocalAws) -> None:
+    """Besides the API it may only speak to the bucket, which the frame names for uploads."""
     answer = quiet_api.get("/", headers={"Authorization": ""})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["content-security-policy"] == POLICY.format(f"'self' {aws.url}")
+    assert f'<html lang="en" data-bucket="{aws.url}">' in answer.text
     elsewhere = quiet_api.get("/healthz").headers["content-security-policy"]
     assert elsewhere == "default-src 'none'; frame-ancestors 'none'"
+
+
+def test_without_uploads_into_the_bucket_the_page_speaks_to_the_api_alone(installation: Installation) -> None:
+    with TestClient(
+        create_app(installation.query_settings(page_uploads="api"), installation.embedder)
+    ) as api:
+        answer = api.get("/")
+    assert answer.headers["content-security-policy"] == POLICY.format("'self'")
+    assert 'data-bucket=""' in answer.text
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "us-gov-west-1", "cn-north-1"])
+@pytest.mark.parametrize("bucket", ["documents", "documents.example.org"])
+def test_the_policy_names_the_origin_that_uploads_go_to(
+    monkeypatch: pytest.MonkeyPatch, region: str, bucket: str
+) -> None:
+    """Of the bucket's region: AWS redirects what comes to another one, and browsers do not redirect a file."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "nobody")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    links, origin = Links(Bucket(bucket, region=region), 60), bucket_origin(bucket, region)
+    url, _ = links.post("a", 1, "text/plain", {})
+    assert url.startswith(f"{origin}/")
+    assert links.parts("a", "upload", [1])[0].startswith(f"{origin}/")
 
 
 def test_what_was_fetched_once_is_not_fetched_again(quiet_api: TestClient) -> None:
@@ -58,7 +89,7 @@ def test_what_was_fetched_once_is_not_fetched_again(quiet_api: TestClient) -> No
     again = quiet_api.get("/", headers={"If-None-Match": f'"other", {first.headers["etag"]}'})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == first.headers["etag"]
-    assert again.headers["content-security-policy"] == POLICY
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
     for address in addresses(quiet_api):
         answer = quiet_api.get(f"/{address}")
         assert answer.status_code == 200, address

@@ -6,13 +6,13 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
 from shared.core.errors import NotFound
 
-router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parents[1] / "page"
 _START = "index.html"
 _TYPES = {
@@ -21,16 +21,6 @@ _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        *(f"{kind}-src 'self'" for kind in ("script", "style", "connect", "img")),
-        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
-        # what a document says can become text and nothing else: the browser refuses markup made from strings
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
-)
 _FRESH, _FOR_EVER = "no-cache", "public, max-age=31536000, immutable"
 
 
@@ -51,10 +41,11 @@ class Site:
 
 
 @cache
-def site() -> Site:
+def site(upload_origin: str | None) -> Site:
     found = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
     version = hashlib.sha256(repr(found).encode()).hexdigest()[:16]
-    found[_START] = found[_START].replace(b"page/current/", f"page/{version}/".encode())
+    frame = found[_START].replace(b"page/current/", f"page/{version}/".encode())
+    found[_START] = frame.replace(b'data-bucket=""', f'data-bucket="{escape(upload_origin or "")}"'.encode())
     return Site(version, {name: _file(name, data) for name, data in found.items()})
 
 
@@ -63,26 +54,48 @@ def _file(name: str, data: bytes) -> File:
     return File(data, gzip.compress(data, mtime=0), _TYPES[Path(name).suffix], etag)
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
-async def start(request: Request) -> Response:
-    return _answer(request, site().files[_START], _FRESH)
+def _policy(upload_origin: str | None) -> str:
+    connect = f"connect-src 'self' {upload_origin}" if upload_origin else "connect-src 'self'"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            *(f"{kind}-src 'self'" for kind in ("script", "style", "img")),
+            connect,
+            *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+            # what a document says can become text and nothing else: the browser refuses markup made from strings
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
 
 
-@router.api_route("/page/{version}/{name}", methods=["GET", "HEAD"])
-async def file(version: str, name: str, request: Request) -> Response:
-    """Of an older or newer version, too, while servers are being replaced; then it is not kept."""
-    found = site().files.get(name)
-    if found is None or name == _START:
-        raise NotFound(f"the page has no file {name[:80]!r}")
-    return _answer(request, found, _FOR_EVER if version == site().version else _FRESH)
+def router(upload_origin: str | None) -> APIRouter:
+    """upload_origin: where the page may send files besides here; the frame names it to the scripts."""
+    router = APIRouter(include_in_schema=False)
+    policy = _policy(upload_origin)
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    async def start(request: Request) -> Response:
+        return _answer(request, site(upload_origin).files[_START], _FRESH, policy)
+
+    @router.api_route("/page/{version}/{name}", methods=["GET", "HEAD"])
+    async def file(version: str, name: str, request: Request) -> Response:
+        """Of an older or newer version, too, while servers are being replaced; then it is not kept."""
+        known = site(upload_origin)
+        found = known.files.get(name)
+        if found is None or name == _START:
+            raise NotFound(f"the page has no file {name[:80]!r}")
+        return _answer(request, found, _FOR_EVER if version == known.version else _FRESH, policy)
+
+    return router
 
 
-def _answer(request: Request, file: File, caching: str) -> Response:
+def _answer(request: Request, file: File, caching: str, policy: str) -> Response:
     headers = {
         "ETag": file.etag,
         "Cache-Control": caching,
         "Vary": "Accept-Encoding",
-        "Content-Security-Policy": _POLICY,
+        "Content-Security-Policy": policy,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
     }
