@@ -189,6 +189,8 @@ class IngestSettings(_Bucket, _Index, _Cache, _Knock, _Webhooks):
     lease_seconds: int = Field(120, ge=5, le=3600, validation_alias="RAGZERO_LEASE_SECONDS")
     cpu_lane_chunks: int = Field(64, ge=0, validation_alias="RAGZERO_CPU_LANE_CHUNKS")
     """Documents that lack more vectors than this wait for the embedding job."""
+    queue_url: str | None = Field(None, validation_alias="RAGZERO_QUEUE_URL")
+    """The queue it is fed from, for reminders of webhooks to be told again; without it they wait for the sweep."""
 
 
 class ReindexSettings(_Bucket, _Cache, _Knock, _Webhooks):

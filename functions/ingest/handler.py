@@ -8,8 +8,9 @@ from typing import Any
 
 from functions.ingest.events import Hint, hints
 from functions.ingest.service import IngestService
-from functions.ingest.wiring import service
+from functions.ingest.wiring import alarm, service
 from shared.core.errors import InvalidInput
+from shared.core.webhooks import reminded
 from shared.telemetry import begin, get_logger, metrics
 
 _log = get_logger(__name__)
@@ -19,7 +20,10 @@ _MARGIN_S = 5.0
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, list[dict[str, str]]]:
     begin(context.aws_request_id)
     try:
-        return handle(event, context, service())
+        bell, records = alarm(), event["Records"]
+        early = bell.snoozed(record["body"] for record in records) if bell else ()
+        awake = [record for record in records if record["body"] not in early]
+        return handle({"Records": awake}, context, service()) if awake else _answer(set())
     finally:
         metrics.flush()
 
@@ -29,11 +33,20 @@ def handle(event: Mapping[str, Any], context: Any, ingest: IngestService) -> dic
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
     failed: set[str] = set()
     work: list[tuple[str, Hint]] = []
+    reminders = {one["messageId"] for one in event["Records"] if reminded(one["body"]) is not None}
     for record in event["Records"]:
+        if record["messageId"] in reminders:
+            continue
         try:
             work += [(record["messageId"], hint) for hint in hints(record["body"])]
         except InvalidInput as error:
             _log.warning("message_refused", message_id=record["messageId"], reason=str(error))
             failed.add(record["messageId"])
-    failed |= ingest.process(work, deadline)
+    failed |= ingest.process(work, deadline) if work else set()
+    if reminders and not ingest.remind(deadline):
+        failed |= reminders
+    return _answer(failed)
+
+
+def _answer(failed: set[str]) -> dict[str, list[dict[str, str]]]:
     return {"batchItemFailures": [{"itemIdentifier": message} for message in sorted(failed)]}

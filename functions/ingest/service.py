@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _log = get_logger(__name__)
 _EMBED_AT_ONCE = 64
 _STORE_AT_ONCE = 1_000
-_DELIVERY_S = 5.0
+_DELIVERY_S, _REMINDED_S = 5.0, 30.0
 
 
 class Store(Protocol):
@@ -93,6 +93,7 @@ class EmbeddingJob(Protocol):
 
 class Courier(Protocol):
     def deliver(self, seconds: float, *, fresh: bool = False) -> object: ...
+    def expect(self) -> None: ...
 
 
 class Parsers(Protocol):
@@ -183,9 +184,13 @@ class IngestService:
             unfinished |= self._finish(together, deadline)
         self._knock()
         if self._touched:
-            self._deliver(deadline)
+            self._deliver(min(_DELIVERY_S, deadline - time.monotonic()), fresh=True)
         self._drain()
         return unfinished
+
+    def remind(self, deadline: float) -> bool:
+        """Tries again to tell who did not listen; whether that could be done. deadline: as in process."""
+        return self._deliver(min(_REMINDED_S, deadline - time.monotonic()), fresh=False)
 
     def _active(self) -> Embedder:
         """Of the space that this batch's vectors are for; should another become the active one, they come to nothing."""
@@ -357,6 +362,15 @@ class IngestService:
             self._embedding_job.wake(backlog)
         except RagzeroError as error:
             _log.warning("knock_unheard", backlog=backlog, reason=str(error))
+        self._expect()
+
+    def _expect(self) -> None:
+        """The embedding job publishes documents, and has no way to tell anybody."""
+        try:
+            if self._courier is not None:
+                self._courier.expect()
+        except RagzeroError as error:
+            _log.warning("webhooks_left", reason=str(error))
 
     def _drain(self) -> None:
         """Caches that could not be told of a change before may hear of it now; else the next batch tells them."""
@@ -367,15 +381,16 @@ class IngestService:
             except RagzeroError as error:
                 _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
 
-    def _deliver(self, deadline: float) -> None:
-        """Who wants to know of documents is told now; who does not listen, by the sweep."""
-        seconds = min(_DELIVERY_S, deadline - time.monotonic())
+    def _deliver(self, seconds: float, *, fresh: bool) -> bool:
+        """Who wants to know of documents is told now; who does not listen, after a reminder."""
         if self._courier is None or seconds <= 0:
-            return
+            return False
         try:
-            self._courier.deliver(seconds, fresh=True)
+            self._courier.deliver(seconds, fresh=fresh)
         except RagzeroError as error:
             _log.warning("webhooks_left", reason=str(error))
+            return False
+        return True
 
     def _finish(self, waiting: list[_Staged], deadline: float) -> set[str]:
         """Embeds what is missing, then publishes each document; the messages of those that did not get there."""

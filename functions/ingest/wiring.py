@@ -7,6 +7,7 @@ from functools import cache
 from functions.ingest.parsing import PARSER_VERSION, ParserPool
 from functions.ingest.service import IngestService, Limits
 from shared import telemetry
+from shared.adapters.alarm import Alarm
 from shared.adapters.cache import epochs
 from shared.adapters.courier import Courier
 from shared.adapters.knock import Knock
@@ -15,6 +16,7 @@ from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.postgres.webhooks import Outbox
 from shared.adapters.s3 import Bucket
+from shared.adapters.sqs import Queue
 from shared.core.backlog import Pace
 from shared.settings import IngestSettings
 from shared.telemetry import metrics
@@ -23,10 +25,22 @@ from shared.telemetry import metrics
 @cache
 def service() -> IngestService:
     """The service of this process, built at the first event and kept."""
+    settings = _settings()
+    return build(settings, OnnxEmbedder.load(settings.model_dir, threads=settings.encoder_threads))
+
+
+@cache
+def alarm() -> Alarm | None:
+    """Without the service, which asks the database when it is built."""
+    return _alarm(_settings())
+
+
+@cache
+def _settings() -> IngestSettings:
     settings = IngestSettings.load()
     telemetry.configure(settings.log_level)
     metrics.configure(settings.metrics_form, "ingest")
-    return build(settings, OnnxEmbedder.load(settings.model_dir, threads=settings.encoder_threads))
+    return settings
 
 
 def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
@@ -44,12 +58,20 @@ def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
         embedders=embedders,
         default_tenant=settings.default_tenant,
         embedding_job=_embedding_job(settings),
-        courier=Courier(Outbox(database), private=settings.webhooks_private),
+        courier=Courier(Outbox(database), private=settings.webhooks_private, alarm=_alarm(settings)),
         limits=Limits(
             lease_seconds=settings.lease_seconds,
             max_object_bytes=settings.max_object_bytes,
             cpu_lane_chunks=settings.cpu_lane_chunks,
         ),
+    )
+
+
+def _alarm(settings: IngestSettings) -> Alarm | None:
+    if settings.queue_url is None:
+        return None
+    return Alarm(
+        Queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     )
 
 

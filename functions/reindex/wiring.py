@@ -11,6 +11,7 @@ from functions.reindex.service import SweepService
 from functions.reindex.upkeep import Upkeep
 from functions.reindex.walk import Limits, Means
 from shared import telemetry
+from shared.adapters.alarm import Alarm
 from shared.adapters.cache import epochs
 from shared.adapters.courier import Courier
 from shared.adapters.knock import Knock
@@ -60,10 +61,11 @@ def build(settings: ReindexSettings) -> Services:
         grace_seconds=settings.grace_seconds,
         patience_seconds=settings.patience_seconds,
     )
+    queue = Queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     means = Means(
         store=store,
         bucket=bucket,
-        ingest=Queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
+        ingest=queue,
         default_tenant=settings.default_tenant,
         limits=Limits(
             max_deletes=settings.max_deletes,
@@ -80,7 +82,7 @@ def build(settings: ReindexSettings) -> Services:
     upkeep = Upkeep(
         store,
         Eraser(database, told),
-        Courier(Outbox(database), private=settings.webhooks_private),
+        Courier(Outbox(database), private=settings.webhooks_private, alarm=Alarm(queue)),
         _embedding_job(settings),
         settings.knock_seconds,
         settings.erase_after_seconds,

@@ -281,7 +281,11 @@ class Stack:
             "--maximum-concurrency": str(workers),
         }
         command = ["-m", "scripts.local.event_source", *(part for pair in options.items() for part in pair)]
-        variables = {**self._variables("ingest"), "RAGZERO_ENCODER_THREADS": str(max(1, cores // workers))}
+        variables = {
+            **self._variables("ingest"),
+            "RAGZERO_QUEUE_URL": intake.queue_url,
+            "RAGZERO_ENCODER_THREADS": str(max(1, cores // workers)),
+        }
         return Function("ingest", self.folder, lambda _port: command, variables | _knocked_for(embed))
 
     def _reindex(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:

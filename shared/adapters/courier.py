@@ -23,25 +23,36 @@ _log = get_logger(__name__)
 _DEPENDENCY = "webhook"
 _STEP_S, _TOTAL_S = 5.0, 10.0
 _AT_ONCE = 8
+_SOON_S = 5.0
+_LOOKS_S = (30, 120, 480, 1_800)
 
 
 class Outbox(Protocol):
     def take(self, limit: int, *, fresh: bool) -> list[Message]: ...
     def delivered(self, ids: Sequence[UUID]) -> None: ...
     def failed(self, id: UUID, error: str) -> None: ...
+    def following(self) -> float | None: ...
+    def listened(self) -> bool: ...
+
+
+class Alarm(Protocol):
+    def ring(self, seconds: float) -> None: ...
 
 
 class Courier:
-    """private: receivers may be in our own network, and without TLS."""
+    """private: receivers may be in our own network, and without TLS. alarm: without one, the sweep alone comes back."""
 
-    def __init__(self, outbox: Outbox, *, private: bool = False) -> None:
+    def __init__(self, outbox: Outbox, *, private: bool = False, alarm: Alarm | None = None) -> None:
         self._outbox = outbox
         self._private = private
+        self._alarm = alarm
 
     def deliver(self, seconds: float, *, fresh: bool = False) -> dict[str, int]:
         """How many messages were delivered, and how many not, in about so many seconds. fresh: first attempts only."""
         until, counts = time.monotonic() + seconds, Counter[str]()
-        while time.monotonic() < until and (messages := self._outbox.take(_AT_ONCE, fresh=fresh)):
+        while not (over := time.monotonic() > until) and (
+            messages := self._outbox.take(_AT_ONCE, fresh=fresh)
+        ):
             with ThreadPoolExecutor(_AT_ONCE) as threads:
                 outcomes = list(threads.map(self._tried, messages))
             self._outbox.delivered(
@@ -54,7 +65,23 @@ class Courier:
                     _log.info("webhook_undelivered", webhook=str(message.webhook), attempt=message.attempts)
         for outcome, count in counts.items():
             metrics.count("webhook_messages", count, outcome=outcome)
+        if (over or counts["undelivered"]) and (wait := self._outbox.following()) is not None:
+            self._ring(max(wait, _SOON_S))
         return dict(counts)
+
+    def expect(self) -> None:
+        """Somebody who cannot deliver them will leave messages: they are looked for a few times."""
+        if self._alarm is not None and self._outbox.listened():
+            for seconds in _LOOKS_S:
+                self._ring(seconds)
+
+    def _ring(self, seconds: float) -> None:
+        if self._alarm is None:
+            return
+        try:
+            self._alarm.ring(seconds)
+        except RagzeroError as error:
+            _log.warning("webhooks_left_to_the_sweep", reason=str(error))
 
     def _tried(self, message: Message) -> str | None:
         """What went wrong, if anything did."""

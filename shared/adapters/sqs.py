@@ -53,10 +53,13 @@ class Queue:
             )
         return self._lazy
 
-    def send(self, bodies: Iterable[str]) -> None:
-        """Raises Unavailable when some could not be sent; others may have been."""
+    def send(self, bodies: Iterable[str], *, delay_s: int = 0) -> None:
+        """Nobody sees them before delay_s is over. Raises Unavailable when some could not be sent; others may have been."""
         for batch in _batches(bodies):
-            entries: Any = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(batch)]
+            entries: Any = [
+                {"Id": str(place), "MessageBody": body, "DelaySeconds": delay_s}
+                for place, body in enumerate(batch)
+            ]
             with _translated():
                 answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
             _require_all(answer.get("Failed", []), len(batch))

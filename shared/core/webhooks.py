@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import json
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +18,9 @@ from shared.core.errors import InvalidInput
 
 MAX_ATTEMPTS = 8
 BACKOFF_S = (5, 30, 120, 600, 3_600, 10_800, 43_200, 43_200)
-"""After which time the next attempt follows; a day in all."""
+"""After which time the next attempt follows, or up to a quarter later; a day in all."""
+MAX_DELAY_S = 900
+"""As long as a queue holds a message back."""
 SECRET_BYTES = 32
 _MAX_URL = 2_048
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # IPv4 inside IPv6, behind NAT64
@@ -66,7 +70,30 @@ def signed(message: Message, now: int) -> dict[str, str]:
         "webhook-id": f"msg_{message.id.hex}",
         "webhook-timestamp": str(now),
         "webhook-signature": f"v1,{signature}",
+        "webhook-attempt": str(message.attempts),
     }
+
+
+def reminder(moment: int) -> str:
+    """A queue message: from that moment on (Unix seconds) there is something to deliver."""
+    return json.dumps({"Reminder": "webhooks", "at": moment}, separators=(",", ":"))
+
+
+def reminded(body: str) -> int | None:
+    """The moment of a reminder; None for any other message."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(message, dict) or message.get("Reminder") != "webhooks":
+        return None
+    moment = message.get("at")
+    return moment if isinstance(moment, int) else 0
+
+
+def delay_s(moment: int, now: float) -> int:
+    """How long a queue is to hold back a message for that moment, as far as it can."""
+    return max(0, min(MAX_DELAY_S, math.ceil(moment - now)))
 
 
 def checked_url(url: str, *, private: bool) -> str:

@@ -12,6 +12,7 @@ import boto3
 import pytest
 
 from functions.ingest.wiring import build
+from scripts.local.process import HOST, free_port
 from tests.support.installation import Installation
 from tests.support.operating import client
 from tests.support.sweeping import silence, sweeping, work_off
@@ -39,9 +40,14 @@ def recorded(function: str) -> set[str]:
     return set(RECORDED[function])
 
 
-def test_ingest_reads_objects_and_asks_for_those_that_are_gone(installation: Installation) -> None:
+def test_ingest_reads_objects_asks_for_those_that_are_gone_and_reminds_itself(
+    installation: Installation,
+) -> None:
+    with client(installation, webhooks_private=True) as api:
+        assert api.post("/v1/webhooks", json={"url": f"http://{HOST}:{free_port()}/"}).status_code == 201
+    settings = installation.ingest_settings(webhooks_private=True, queue_url=installation.intake.queue_url)
     with calls() as made:
-        installation.__dict__["ingest"] = build(installation.ingest_settings(), installation.embedder)
+        installation.__dict__["ingest"] = build(settings, installation.embedder)
         installation.put("a.txt", "The ferry leaves at nine.")
         work_off(installation)
         installation.delete("a.txt")

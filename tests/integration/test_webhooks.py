@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,10 +14,13 @@ import pytest
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook
 
+from functions.ingest import wiring
+from functions.ingest.handler import handle, handler
 from functions.ingest.wiring import build
 from functions.query.app import create_app
+from scripts.local.event_source import EventSource, LambdaContext
 from scripts.local.process import HOST, free_port
-from shared.core.webhooks import MAX_ATTEMPTS
+from shared.core.webhooks import MAX_ATTEMPTS, reminder
 from tests.support.access import bearer
 from tests.support.installation import Installation
 from tests.support.sweeping import Sweeper, sweeping, work_off
@@ -69,7 +73,8 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def trusting(installation: Installation) -> Iterator[TestClient]:
     """An installation whose webhooks may be on this machine."""
-    installation.ingest = build(installation.ingest_settings(webhooks_private=True), installation.embedder)
+    settings = installation.ingest_settings(webhooks_private=True, queue_url=installation.intake.queue_url)
+    installation.ingest = build(settings, installation.embedder)
     app = create_app(installation.query_settings(webhooks_private=True), installation.embedder)
     with TestClient(app, headers=bearer(installation.api_key)) as client:
         yield client
@@ -157,6 +162,99 @@ def test_a_receiver_that_is_down_gets_it_later_signed_anew_and_at_most_so_often(
     assert Webhook(made["secret"]).verify(body, headers)["data"]["uri"].endswith("b.txt")
     ids = [headers["webhook-id"] for headers, _ in receiver.got]
     assert len(set(ids)) == 2, "the message is the same each time"
+
+
+def held_back(installation: Installation) -> int:
+    """Messages that wait in the queue until their delay is over."""
+    name = "ApproximateNumberOfMessagesDelayed"
+    found = installation.aws.client("sqs").get_queue_attributes(
+        QueueUrl=installation.intake.queue_url, AttributeNames=[name]
+    )
+    return int(found["Attributes"][name])
+
+
+def test_a_receiver_that_is_down_is_told_again_after_reminders_in_ingests_own_queue(
+    installation: Installation,
+    trusting: TestClient,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No sweep, and no new document; when there is nothing more to tell there are no more reminders either."""
+    monkeypatch.setattr("shared.adapters.postgres.webhooks.BACKOFF_S", (1,))
+    monkeypatch.setattr("shared.adapters.courier._SOON_S", 0.0)
+    made = hook(trusting, receiver.url)
+    receiver.status = 503
+    add(installation, "a.txt")
+    queue = EventSource(
+        installation.aws.client("sqs"),
+        installation.intake.queue_url,
+        lambda event, context: handle(event, context, installation.ingest),
+    )
+    limit = time.monotonic() + 60
+    while trusting.get("/v1/webhooks").json()["items"][0]["waiting"]:
+        assert time.monotonic() < limit
+        queue.poll(wait=2)
+        receiver.status = 503 if len(receiver.got) < 3 else 200
+    assert [headers["webhook-attempt"] for headers, _ in receiver.got] == ["1", "2", "3", "4"]
+    stamps = [int(headers["webhook-timestamp"]) for headers, _ in receiver.got]
+    assert stamps == sorted(set(stamps)), "each is signed anew"
+    for headers, body in receiver.got:
+        Webhook(made["secret"]).verify(body, headers)
+    assert (held_back(installation), queue.poll(wait=0)) == (0, 0)
+
+
+def test_a_reminder_that_comes_early_goes_back_and_asks_no_database(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue holds a message back for a quarter of an hour at most, which is when a database falls asleep."""
+    variables = installation.environment("ragzero_ingest") | {
+        "DATABASE_URL": f"postgresql://nobody@{HOST}:{free_port()}/nowhere",
+        "RAGZERO_QUEUE_URL": installation.intake.queue_url,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    caches = (wiring.alarm, wiring.service, wiring._settings)
+    for cache in caches:
+        cache.cache_clear()
+    record = {"messageId": "1", "body": reminder(int(time.time()) + 3_600)}
+    context = LambdaContext("ingest", time.monotonic() + 60)
+    assert handler({"Records": [record]}, context) == {"batchItemFailures": []}
+    assert held_back(installation) == 1
+    for cache in caches:
+        cache.cache_clear()
+
+
+def test_what_the_embedding_job_publishes_is_looked_for_in_time(
+    installation: Installation, trusting: TestClient, receiver: Receiver
+) -> None:
+    """It has no way to tell anybody, or to remind ingest."""
+    settings = installation.ingest_settings(
+        webhooks_private=True,
+        queue_url=installation.intake.queue_url,
+        embed_url=f"http://{HOST}:{free_port()}/wake",
+        embed_key="a key for the embedding job",
+        cpu_lane_chunks=0,
+    )
+    installation.ingest.close()
+    installation.ingest = build(settings, installation.embedder)
+    add(installation, "unheard.txt")
+    assert held_back(installation) == 0, "nobody wants to be told"
+    hook(trusting, receiver.url)
+    add(installation, "large.txt", "Another text.")
+    assert installation.document("large.txt")["status"] == "processing"
+    assert held_back(installation) == 4
+
+
+def test_messages_that_failed_together_do_not_come_back_together(
+    installation: Installation, trusting: TestClient, receiver: Receiver
+) -> None:
+    hook(trusting, receiver.url)
+    receiver.status = 500
+    for number in range(3):
+        installation.put(f"{number}.txt", f"{TEXT} {number}")
+    work_off(installation)
+    rows = installation.rows("select distinct due_at from webhook_messages where attempts = 1")
+    assert len(rows) == len(receiver.got) == 3
 
 
 def test_the_signature_is_of_the_time_it_is_sent_at(

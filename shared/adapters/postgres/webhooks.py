@@ -66,6 +66,18 @@ class Outbox:
             rows = cursor.execute(_SQL["take"], values).fetchall()
         return [_message(row) for row in rows]
 
+    def following(self) -> float | None:
+        """In how many seconds the next message is due, less than none where it is already; None where none waits."""
+        with self._delivering() as cursor:
+            row = cursor.execute(_SQL["following"]).fetchone()
+        return row["seconds"] if row else None
+
+    def listened(self) -> bool:
+        """Whether anybody wants to be told anything."""
+        with self._delivering() as cursor:
+            row = cursor.execute(_SQL["listened"]).fetchone()
+        return bool(row and row["listened"])
+
     def delivered(self, ids: Sequence[UUID]) -> None:
         with self._delivering() as cursor:
             cursor.execute(_SQL["delivered"], {"ids": list(ids)})

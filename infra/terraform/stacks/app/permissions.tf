@@ -29,6 +29,7 @@ locals {
       { action = "sqs:ReceiveMessage", resources = [module.queue.arn], reason = "the mapping takes messages in the function's name" },
       { action = "sqs:DeleteMessage", resources = [module.queue.arn], reason = "done messages" },
       { action = "sqs:GetQueueAttributes", resources = [module.queue.arn], reason = "how long the queue is decides how many functions start" },
+      { action = "sqs:SendMessage", resources = [module.queue.arn], reason = "reminders of webhooks that are to be told again" },
       { action = "s3:GetObject", resources = local.objects, reason = "the object's state and bytes as they are now" },
       { action = "s3:GetObjectVersion", resources = local.objects, reason = "the bytes of exactly the version whose state was read" },
       { action = "s3:ListBucket", resources = local.bucket, reason = "without it a missing object is 403 and not 404" },

@@ -28,6 +28,7 @@ locals {
       RAGZERO_MAX_OBJECT_BYTES = tostring(var.max_object_mb * 1024 * 1024)
       # as long as a call may take, so that a document is never worked on twice at once
       RAGZERO_LEASE_SECONDS = tostring(try(local.functions["ingest"].timeout_s, 0))
+      RAGZERO_QUEUE_URL     = module.queue.url
     }
     # the pool and the connection for writing make up what the function may hold
     query = merge(local.query, {

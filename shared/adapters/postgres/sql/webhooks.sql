@@ -39,10 +39,17 @@ with due as (
 )
 update webhook_messages m
 set attempts = m.attempts + 1,
-    due_at = now() + make_interval(secs => (%(backoff)s::int[])[least(m.attempts + 1, cardinality(%(backoff)s::int[]))])
+    due_at = now() + make_interval(secs => (1 + random() / 4)
+        * (%(backoff)s::int[])[least(m.attempts + 1, cardinality(%(backoff)s::int[]))])
 from due, webhooks w
 where m.id = due.id and w.id = m.webhook_id
 returning m.id, m.webhook_id as webhook, w.url, w.secret, m.payload, m.attempts
+
+-- name: following
+select extract(epoch from min(due_at) - now())::float8 as seconds from webhook_messages where given_up_at is null
+
+-- name: listened
+select exists (select from webhooks) as listened
 
 -- name: delivered
 with gone as (delete from webhook_messages where id = any(%(ids)s) returning webhook_id)
