@@ -132,6 +132,8 @@ class _Cache(_Base):
     redis_rest_token: SecretStr | None = Field(None, validation_alias="UPSTASH_REDIS_REST_TOKEN")
     epoch_lease_seconds: int = Field(900, ge=1, le=86_400, validation_alias="RAGZERO_EPOCH_LEASE_SECONDS")
     """How long caches believe what they know of a tenant, should nobody be able to tell them; alike in all functions."""
+    redis_timeout_ms: int = Field(250, ge=50, le=60_000, validation_alias="RAGZERO_REDIS_TIMEOUT_MS")
+    """What a Redis that does not answer may cost a request; connecting to it, three fifths of that."""
 
     @model_validator(mode="after")
     def _one_redis(self) -> Self:

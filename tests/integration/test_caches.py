@@ -22,6 +22,7 @@ from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
 from tests.support.servers import revive
+from tests.support.waiting import PATIENT
 
 QUESTION = "Who painted the blue crane?"
 BLUE = "The blue crane was painted by Ada Lindqvist in the spring of 1931."
@@ -55,7 +56,7 @@ def make_api(cached: Installation) -> Iterator[Api]:
     with ExitStack() as stack:
 
         def make(key: str | None = None, **settings: Any) -> httpx.Client:
-            app = create_app(cached.query_settings(**settings), cached.embedder)
+            app = create_app(cached.query_settings(**PATIENT | settings), cached.embedder)
             url = stack.enter_context(serving(app))
             headers = bearer(key or cached.api_key)
             return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=60))
@@ -226,8 +227,9 @@ def test_a_guessed_epoch_helps_nobody(
 
 
 def test_f7_redis_hanging_is_a_miss_and_nothing_worse(
-    cached: Installation, api: httpx.Client, redis_server: RedisServer
+    cached: Installation, make_api: Api, redis_server: RedisServer
 ) -> None:
+    api = make_api(redis_timeout_ms=250)
     warm(api)
     redis_server.freeze()
     try:

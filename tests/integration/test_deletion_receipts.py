@@ -20,6 +20,7 @@ from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
 from tests.support.sweeping import sweeping
+from tests.support.waiting import PATIENT
 
 KEY = "confidential/quokka report.txt"
 TEXT = "The quokka census of Rottnest was signed by Ottilie Wimmera in March."
@@ -43,7 +44,7 @@ def cached(
 ) -> Installation:
     rest = {"redis_rest_url": rest_shim.url, "redis_rest_token": rest_shim.token}
     own = {"redis_url": f"redis://{HOST}:{redis_server.port}"}
-    installation.cache = own if request.param == "redis" else rest
+    installation.cache = (own if request.param == "redis" else rest) | PATIENT
     return installation
 
 

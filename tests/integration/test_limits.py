@@ -19,6 +19,7 @@ from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer, new_key
 from tests.support.api import serving
 from tests.support.installation import Installation
+from tests.support.waiting import PATIENT
 
 QUESTION = "Who painted the blue crane?"
 Api = Callable[..., httpx.Client]
@@ -36,7 +37,7 @@ def installed(
     request: pytest.FixtureRequest, installation: Installation, redis_server: RedisServer
 ) -> Installation:
     if request.param == "with redis":
-        installation.cache = {"redis_url": f"redis://{HOST}:{redis_server.port}"}
+        installation.cache = {"redis_url": f"redis://{HOST}:{redis_server.port}", **PATIENT}
     installation.put("crane.txt", "The blue crane was painted by Ada Lindqvist in the spring of 1931.")
     installation.deliver()
     return installation

@@ -16,6 +16,7 @@ from scripts.local.redis_server import RedisServer
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer, names
 from tests.support.installation import Installation
+from tests.support.waiting import PATIENT
 
 QUESTION = "Where do otters sleep?"
 Api = Callable[..., TestClient]
@@ -137,7 +138,7 @@ def test_26_a_stuffed_document_leaves_room_for_others(installation: Installation
 
 
 def test_every_mode_has_answers_of_its_own(make_api: Api, redis_server: RedisServer) -> None:
-    api = make_api(redis_url=f"redis://{HOST}:{redis_server.port}")
+    api = make_api(redis_url=f"redis://{HOST}:{redis_server.port}", **PATIENT)
 
     def cached(**more: Any) -> str:
         answer = api.post("/v1/query", json={"question": QUESTION, **more}).json()

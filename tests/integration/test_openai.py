@@ -20,6 +20,7 @@ from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
+from tests.support.waiting import PATIENT
 
 MODEL = "ragzero/default"
 QUESTION = "How much does the harbour crane of Nordhaven lift?"
@@ -384,7 +385,7 @@ def test_the_condensed_question_names_the_answer(
     make_url: Callable[..., str], filled: Installation, redis_server: Any
 ) -> None:
     """One follow-up after two different questions has two answers; the same conversation again has the first one."""
-    url = make_url(redis_url=f"redis://127.0.0.1:{redis_server.port}")
+    url = make_url(redis_url=f"redis://127.0.0.1:{redis_server.port}", **PATIENT)
     with openai.OpenAI(base_url=f"{url}/v1", api_key=filled.api_key, max_retries=0) as client:
 
         def ask(*questions: str) -> dict[str, Any]:

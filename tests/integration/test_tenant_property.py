@@ -21,6 +21,7 @@ from scripts.local.redis_server import RedisServer
 from shared.core.hints import Hint
 from tests.support.access import bearer, names, new_key, new_tenant, operating
 from tests.support.installation import Installation
+from tests.support.waiting import PATIENT
 
 FILES = ["crane", "ferry", "pier"]
 LABELS = [None, "red", "blue", "red,blue"]
@@ -138,7 +139,7 @@ def _open(label: str | None, acl: list[str] | None) -> bool:
 
 @pytest.fixture
 def histories(installation: Installation, redis_server: RedisServer) -> Iterator[type[Histories]]:
-    redis = {"redis_url": f"redis://127.0.0.1:{redis_server.port}"}
+    redis = {"redis_url": f"redis://127.0.0.1:{redis_server.port}", **PATIENT}
     ingest = build(installation.ingest_settings(**redis), installation.embedder)
     with operating(installation, **redis) as api:
         yield type("Of", (Histories,), {"installation": installation, "ingest": ingest, "api": api})

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 PATIENCE_S = 60.0
+PATIENT = {"redis_timeout_ms": 20_000}
+"""Settings for tests of what a Redis that is well does: a busy machine's may take longer than a caller would wait."""
 
 
 def until(holds: Callable[[], object], seconds: float = PATIENCE_S) -> float:

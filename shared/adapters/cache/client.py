@@ -34,6 +34,8 @@ class CacheSettings(Protocol):
     def redis_rest_token(self) -> SecretStr | None: ...
     @property
     def epoch_lease_seconds(self) -> int: ...
+    @property
+    def redis_timeout_ms(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -140,12 +142,21 @@ def connect(settings: CacheSettings) -> Cache | None:
 
 
 def _transport(settings: CacheSettings) -> Transport | None:
+    total, connecting = timeouts_s(settings)
     if settings.redis_url is not None:
         from shared.adapters.cache.resp import RespClient  # heavy: loaded when first used
 
-        return RespClient(settings.redis_url.get_secret_value())
+        url = settings.redis_url.get_secret_value()
+        return RespClient(url, timeout_s=total, connect_timeout_s=connecting)
     if settings.redis_rest_url is not None and settings.redis_rest_token is not None:
         from shared.adapters.cache.rest import RestClient
 
-        return RestClient(settings.redis_rest_url, settings.redis_rest_token.get_secret_value())
+        token = settings.redis_rest_token.get_secret_value()
+        return RestClient(settings.redis_rest_url, token, timeout_s=total, connect_timeout_s=connecting)
     return None
+
+
+def timeouts_s(settings: CacheSettings) -> tuple[float, float]:
+    """For an answer, and for a connection."""
+    total = settings.redis_timeout_ms / 1000
+    return total, total * 0.6

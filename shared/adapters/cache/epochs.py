@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 from uuid import UUID
 
-from shared.adapters.cache.client import COOLDOWN_S, FAILURES, CacheSettings
+from shared.adapters.cache.client import COOLDOWN_S, FAILURES, CacheSettings, timeouts_s
 from shared.adapters.cache.wire import script
 from shared.core.breaker import Breaker
 from shared.core.errors import Unavailable
@@ -21,7 +21,6 @@ _log = get_logger(__name__)
 DEFAULT_LEASE_S = 900
 TICKET_S = 10
 """How long a reader may take from being given a ticket (visit.lua) to using it."""
-_CONNECT_S, _TOTAL_S = 0.15, 0.25
 _SCANNED = 1_000  # names that Redis looks at for one reply
 
 
@@ -41,11 +40,15 @@ def names_of(tenant: UUID) -> list[str]:
 class Epochs:
     """evaluate runs a Lua script; None where no Redis is set up.
 
-    lease_s: how long readers believe an epoch. One instance is for one thread at a time.
+    lease_s: how long readers believe an epoch. timeout_s: how long it may hold a publisher up, all steps together.
+    One instance is for one thread at a time.
     """
 
-    def __init__(self, evaluate: Evaluate | None = None, *, lease_s: int = DEFAULT_LEASE_S) -> None:
+    def __init__(
+        self, evaluate: Evaluate | None = None, *, lease_s: int = DEFAULT_LEASE_S, timeout_s: float = 0.25
+    ) -> None:
         self.lease_s = lease_s
+        self._timeout_s = timeout_s
         self._evaluate = evaluate
         self._breaker = Breaker(threshold=FAILURES, cooldown_s=COOLDOWN_S)
         # a thread, because neither client bounds the sum of its steps
@@ -63,7 +66,7 @@ class Epochs:
             self._evaluate, script("raise_epoch").text, names_of(tenant), [str(epoch)]
         )
         try:
-            confirmed = bool(asked.result(_TOTAL_S) == 1)
+            confirmed = bool(asked.result(self._timeout_s) == 1)
         except Exception as error:
             asked.cancel()
             self._breaker.failed(time.monotonic())
@@ -96,27 +99,30 @@ class Epochs:
 
 def connect(settings: CacheSettings) -> Epochs:
     """Nothing is sent yet."""
-    return Epochs(_evaluate(settings), lease_s=settings.epoch_lease_seconds)
+    total, _ = timeouts_s(settings)
+    return Epochs(_evaluate(settings), lease_s=settings.epoch_lease_seconds, timeout_s=total)
 
 
 def _evaluate(settings: CacheSettings) -> Evaluate | None:
+    total, connecting = timeouts_s(settings)
     if settings.redis_url is not None:
-        return _OverResp(settings.redis_url.get_secret_value())
+        return _OverResp(settings.redis_url.get_secret_value(), total, connecting)
     if settings.redis_rest_url is not None and settings.redis_rest_token is not None:
-        return _OverRest(settings.redis_rest_url, settings.redis_rest_token.get_secret_value())
+        token = settings.redis_rest_token.get_secret_value()
+        return _OverRest(settings.redis_rest_url, token, total, connecting)
     return None
 
 
 class _OverResp:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, total_s: float, connect_s: float) -> None:
         from redis import Redis  # heavy: loaded when first used
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
         self._client = Redis.from_url(
             url,
-            socket_connect_timeout=_CONNECT_S,
-            socket_timeout=_TOTAL_S,
+            socket_connect_timeout=connect_s,
+            socket_timeout=total_s,
             retry=Retry(NoBackoff(), 0),
             driver_info=None,
             protocol=2,
@@ -134,12 +140,12 @@ class _OverResp:
 
 
 class _OverRest:
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, total_s: float, connect_s: float) -> None:
         import httpx  # heavy: loaded when first used
         from upstash_redis import Redis
 
         self._client: Any = Redis(url, token, rest_retries=0, allow_telemetry=False)
-        self._client._http._client.timeout = httpx.Timeout(_TOTAL_S, connect=_CONNECT_S)
+        self._client._http._client.timeout = httpx.Timeout(total_s, connect=connect_s)
 
     def __call__(self, script: str, keys: list[str], args: list[str], /) -> Any:
         return self._client.eval(script, keys, args)
