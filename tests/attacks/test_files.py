@@ -186,9 +186,9 @@ def test_07_zip_bomb_by_count() -> None:
 
 def test_07_zip_bombs_are_refused_before_anything_inflates() -> None:
     data = documents.zip_bomb(256 * MIB)
-    started = time.monotonic()
+    started = time.process_time()
     assert refusal(data) == "zip_bomb"
-    assert time.monotonic() - started < 0.05
+    assert time.process_time() - started < 0.05
 
 
 def test_08_lying_sizes_are_caught_while_inflating() -> None:
