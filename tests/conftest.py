@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from functions.ingest.parsing import ParserPool
 from functions.query.app import create_app
 from scripts.local.aws import Intake, LocalAws
 from scripts.local.pgbouncer import PgBouncer
@@ -45,6 +46,20 @@ def databases(postgres: Postgres, pgbouncer: PgBouncer, model_dir: Path) -> Data
     return Databases.prepared(postgres, pgbouncer, model_dir)
 
 
+class SharedParsers(ParserPool):
+    """Outlives the services that use it: its processes take longer to start than to parse what tests upload."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def parsers() -> Iterator[SharedParsers]:
+    shared = SharedParsers()
+    yield shared
+    ParserPool.close(shared)
+
+
 @pytest.fixture
 def make_installation(
     databases: Databases,
@@ -52,8 +67,10 @@ def make_installation(
     make_intake: Callable[..., Intake],
     embedder: OnnxEmbedder,
     model_dir: Path,
+    parsers: SharedParsers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Installation]]:
+    monkeypatch.setattr("functions.ingest.wiring.ParserPool", lambda: parsers)
     for name, value in aws.variables.items():
         monkeypatch.setenv(name, value)
     made: list[Installation] = []
