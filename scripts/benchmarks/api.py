@@ -10,11 +10,12 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -140,6 +141,17 @@ def misses(made: Stack, corpus: Corpus, users: int, seconds: int) -> dict[str, f
     }
 
 
+def _foreseen(alone: Mapping[str, float], together: Mapping[str, float]) -> dict[str, float]:
+    """What scripts/cost at would make of this machine: as many questions at once as it has processors, each of which
+    takes as long as one that nobody else asks beside."""
+    foreseen = (os.cpu_count() or 1) * alone["questions_per_s"]
+    return {
+        "alone_questions_per_s": alone["questions_per_s"],
+        "foreseen_questions_per_s": round(foreseen, 1),
+        "measured_over_foreseen": round(together["questions_per_s"] / foreseen, 2),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=8)
@@ -156,6 +168,7 @@ def main() -> None:
             wait_until_searchable(api, 1, 60)
         found = hits(made, arguments.seconds, arguments.rounds, arguments.users)
         misses(made, corpus, 20, arguments.seconds)  # the database's memory is empty after the load
+        alone = misses(made, corpus, 1, arguments.seconds)
         uncached = misses(made, corpus, 20, 2 * arguments.seconds)
         cached = saturating(_asked(made), 20, arguments.seconds)
     faster = round(cached["rps"] / uncached["questions_per_s"], 1)
@@ -164,6 +177,7 @@ def main() -> None:
         chunks=arguments.chunks,
         hits=found,
         misses=uncached,
+        capacity=_foreseen(alone, uncached),
         cached_over_uncached=faster,
     )
 

@@ -52,7 +52,7 @@ def idle_table(bill: Sequence[resources.Charge]) -> str:
 
 def at(given: argparse.Namespace) -> int:
     found = planned(given.environment)
-    able = shape(found.resources, found.connections, gpu.containers(given.environment))
+    able = shape(found, gpu.containers(given.environment))
     demand = load.Demand(
         given.questions_per_day, given.documents, given.users, given.cached, given.written, given.changed
     )

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ _NOBODY = {"NEON_API_KEY": "nobody", "UPSTASH_EMAIL": "nobody@example.com", "UPS
 
 @dataclass(frozen=True)
 class Planned:
-    """{address, type, values} of everything in all stacks; the connections that the database grants."""
+    """{address, type, values} of everything in all stacks; the connections that the database grants, and those that a
+    copy of each function may hold."""
 
     resources: Sequence[Mapping[str, Any]]
     connections: int
     zero_idle: bool
+    held: Mapping[str, int] = field(default_factory=dict)
 
 
 def planned(environment: str) -> Planned:
@@ -38,8 +40,10 @@ def planned(environment: str) -> Planned:
     contract = {"connections": said["connection_budget"], "always_on": [], "network": None}
     with tempfile.TemporaryDirectory(prefix="ragzero-cost-") as folder, _aws(Path(folder)) as aws:
         _store(aws, said["region"], f"/ragzero/{environment}/database", json.dumps(contract))
-        found = [each for name in stacks for each in _planned(name, environment, aws)]
-    return Planned(found, said["connection_budget"], said["zero_idle"])
+        found = [_planned(name, environment, aws) for name in stacks]
+    held = {name: count for _, outputs in found for name, count in outputs.get("each", {}).items()}
+    everything = [each for resources, _ in found for each in resources]
+    return Planned(everything, said["connection_budget"], said["zero_idle"], held)
 
 
 def _store(aws: LocalAws, region: str, name: str, value: str) -> None:
@@ -70,7 +74,8 @@ def managed(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"values": {}, **each} for each in found if each["mode"] == "managed"]
 
 
-def _planned(name: str, environment: str, aws: LocalAws) -> list[dict[str, Any]]:
+def _planned(name: str, environment: str, aws: LocalAws) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Its resources, and its output `connections`."""
     scratch = aws.folder / name
     scratch.mkdir()
     stack = Stack.copied(name, scratch, {**_NOBODY, **aws.variables})
@@ -79,9 +84,11 @@ def _planned(name: str, environment: str, aws: LocalAws) -> list[dict[str, Any]]
     except TerraformFailed:
         if stack.locked:
             raise
-        return written(name, environment)
-    found = managed(stack.plan(*stack.files(environment), *_options(name, scratch, aws)))
-    return [{**each, "address": f"{name}: {each['address']}"} for each in found]
+        return written(name, environment), {}
+    plan = stack.plan(*stack.files(environment), *_options(name, scratch, aws))
+    found = [{**each, "address": f"{name}: {each['address']}"} for each in managed(plan)]
+    outputs = plan["planned_values"].get("outputs", {})
+    return found, outputs.get("connections", {}).get("value", {})
 
 
 def _options(name: str, scratch: Path, aws: LocalAws) -> list[str]:

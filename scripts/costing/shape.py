@@ -7,29 +7,31 @@ from typing import Any
 
 from scripts.costing.gpu import Container
 from scripts.costing.load import Shape
+from scripts.costing.plans import Planned
 from scripts.costing.prices import usd
 
 _LEAST_ACU = 0.5  # of an Aurora that is awake
 
 
-def shape(resources: Sequence[Mapping[str, Any]], connections: int, gpus: Sequence[Container]) -> Shape:
-    """connections: what the database grants. A rest gateway answers questions with the function that streams."""
+def shape(found: Planned, gpus: Sequence[Container]) -> Shape:
+    """A rest gateway answers questions with the function that streams."""
     functions = {
         each["values"]["function_name"].split("-", 2)[2]: each["values"]
-        for each in resources
+        for each in found.resources
         if each["type"] == "aws_lambda_function"
     }
     rest = "query-stream" in functions
-    query, ingest = functions["query-stream" if rest else "query"], functions["ingest"]
-    unit_hour, gb_month = _database(resources)
+    asked = "query-stream" if rest else "query"
+    query, ingest = functions[asked], functions["ingest"]
+    unit_hour, gb_month = _database(found.resources)
     return Shape(
         query_copies=query["reserved_concurrent_executions"],
         query_gb=query["memory_size"] / 1024,
-        query_connections=int(query["environment"][0]["variables"]["RAGZERO_DATABASE_CONNECTIONS"]) + 1,
+        query_connections=found.held[asked],
         ingest_copies=ingest["reserved_concurrent_executions"],
         ingest_gb=ingest["memory_size"] / 1024,
-        ingest_connections=1,
-        connection_budget=connections,
+        ingest_connections=found.held["ingest"],
+        connection_budget=found.connections,
         gateway="rest" if rest else "http",
         database_unit_hour=unit_hour,
         index_gb_month=gb_month,

@@ -43,8 +43,12 @@ output "alarms_topic" {
 }
 
 output "connections" {
-  description = "Database connections that all functions together may hold, of how many."
-  value       = { used = local.connections, budget = local.database.connections }
+  description = "Database connections that all functions together may hold, of how many; and each copy of a function."
+  value = {
+    used   = local.connections
+    budget = local.database.connections
+    each   = { for name, size in local.functions : name => size.connections }
+  }
   precondition {
     condition     = local.connections <= local.database.connections
     error_message = "The functions may hold ${local.connections} database connections (reserved concurrency x connections, added up), but the budget is ${local.database.connections}. Lower reserved_concurrency or connections, or get a database that grants more."
