@@ -18,9 +18,7 @@ def idle(given: argparse.Namespace) -> int:
     """1 when an environment that promises zero keeps something on."""
     found = planned(given.environment)
     bill = charges(found, given.environment)
-    print(
-        f"{given.environment}, a month in which nobody asks (USD list prices of {_age()}, no free tiers):\n"
-    )
+    print(f"{given.environment}, a month in which nobody asks ({_listed()}):\n")
     print(idle_table(bill))
     return promise(found, bill)
 
@@ -66,7 +64,9 @@ def at_table(demand: load.Demand, able: load.Shape, day: load.Day) -> str:
     first = load.bottleneck(parts)
     return "\n".join(
         [
-            f"a month of days with {demand.questions:g} questions of {demand.users} users on {demand.documents} documents, USD:",
+            f"a month of days with {demand.questions:g} questions of {demand.users} users on {demand.documents} documents",
+            f"({_listed()}):",
+            "",
             *(f"{cost:10.2f}  {name}" for name, cost in bill.items()),
             f"{sum(bill.values()):10.2f}  all together",
             "",
@@ -85,9 +85,10 @@ def at_table(demand: load.Demand, able: load.Shape, day: load.Day) -> str:
     )
 
 
-def _age() -> str:
+def _listed() -> str:
     months = sorted({each.as_of for each in prices().values()})
-    return f"{months[0]} to {months[-1]}"
+    regions = sorted({each.region for each in prices().values()} - {"all"})
+    return f"USD list prices of {months[0]} to {months[-1]} in {' or '.join(regions)}, no free tiers"
 
 
 def _share(text: str) -> float:

@@ -41,9 +41,9 @@ def planned(environment: str) -> Planned:
     with tempfile.TemporaryDirectory(prefix="ragzero-cost-") as folder, _aws(Path(folder)) as aws:
         _store(aws, said["region"], f"/ragzero/{environment}/database", json.dumps(contract))
         found = [_planned(name, environment, aws) for name in stacks]
-    held = {name: count for _, outputs in found for name, count in outputs.get("each", {}).items()}
     everything = [each for resources, _ in found for each in resources]
-    return Planned(everything, said["connection_budget"], said["zero_idle"], held)
+    connections = {name: count for _, each in found for name, count in each.items()}
+    return Planned(everything, said["connection_budget"], said["zero_idle"], connections)
 
 
 def _store(aws: LocalAws, region: str, name: str, value: str) -> None:
@@ -74,8 +74,8 @@ def managed(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"values": {}, **each} for each in found if each["mode"] == "managed"]
 
 
-def _planned(name: str, environment: str, aws: LocalAws) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Its resources, and its output `connections`."""
+def _planned(name: str, environment: str, aws: LocalAws) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Its resources, and the connections of each copy of its functions."""
     scratch = aws.folder / name
     scratch.mkdir()
     stack = Stack.copied(name, scratch, {**_NOBODY, **aws.variables})
@@ -87,8 +87,13 @@ def _planned(name: str, environment: str, aws: LocalAws) -> tuple[list[dict[str,
         return written(name, environment), {}
     plan = stack.plan(*stack.files(environment), *_options(name, scratch, aws))
     found = [{**each, "address": f"{name}: {each['address']}"} for each in managed(plan)]
-    outputs = plan["planned_values"].get("outputs", {})
-    return found, outputs.get("connections", {}).get("value", {})
+    return found, held(plan) if name == "app" else {}
+
+
+def held(plan: Mapping[str, Any]) -> dict[str, int]:
+    """By function: the database connections that a copy of it may hold, of a plan of the app."""
+    found: dict[str, int] = plan["planned_values"]["outputs"]["connections"]["value"]["each"]
+    return found
 
 
 def _options(name: str, scratch: Path, aws: LocalAws) -> list[str]:

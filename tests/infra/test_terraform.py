@@ -14,7 +14,11 @@ import hcl2
 import pytest
 
 from functions.reindex.handler import TASKS
-from scripts.costing.plans import managed, written
+from scripts.costing import gpu
+from scripts.costing.__main__ import at_table
+from scripts.costing.load import Demand, simulate
+from scripts.costing.plans import Planned, held, managed, written
+from scripts.costing.shape import shape
 from scripts.deployment.openapi import write_openapi
 from scripts.deployment.stack import ROOT, SOURCE, WRAPPER, Stack, resources
 from scripts.local.process import free_port
@@ -156,6 +160,20 @@ def test_asleep_an_environment_costs_its_storage_and_what_wakes_it(
         *(managed(stored) if stored else written(database, environment)),
     ]
     check_that_it_sleeps(found, environment)
+
+
+@pytest.mark.parametrize("environment", _PLANNED)
+def test_what_an_environment_can_carry_is_read_from_its_plan(plans: Plans, environment: str) -> None:
+    """And makes a bill: its sizes, its database's connections, its GPUs; the prices say of when and where they are."""
+    app = plans["app", environment]
+    found = Planned([*managed(app), *written("database-neon", environment)], 100, True, held(app))
+    able = shape(found, gpu.containers(environment))
+    assert (able.query_connections, able.ingest_connections, able.gateway) == (3, 1, "rest")
+    assert able.query_copies == {"staging": 10, "prod": 40}[environment]
+    assert able.database_unit_hour > 0
+    demand = Demand(questions=1000, documents=100, users=10)
+    table = at_table(demand, able, simulate(demand, able))
+    assert re.search(r"list prices of 20\d\d-\d\d to 20\d\d-\d\d in eu-central-1 or us-east-1", table)
 
 
 def _blocks(kind: str) -> Iterator[tuple[Path, str, dict[str, Any]]]:
