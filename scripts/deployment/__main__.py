@@ -47,7 +47,7 @@ def take_down(target: Target, without: Sequence[str] = ()) -> int:
     for stack in reversed(target.stacks):
         if stack.name not in without:
             _say(f"{stack.name} ...")
-            target.init(stack).destroy()
+            target.init(target.doomed(stack)).destroy()
     if models.STEP not in without:
         _stop_models(target)
     left = leftovers(target, without)

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 from scripts import migrate
 from scripts.deployment import models
 from scripts.deployment.smoke import smoke
-from scripts.deployment.stack import TerraformFailed
+from scripts.deployment.stack import ENVIRONMENTS, TerraformFailed
 from scripts.deployment.target import Target
 from scripts.packaging.__main__ import main as build
 from scripts.packaging.layers import MODEL
@@ -31,8 +31,9 @@ class Stopped(RagzeroError):
     """A step failed; those before it are done."""
 
     def __init__(self, step: str, target: Target, error: RagzeroError) -> None:
+        command = "deploy" if target.name in ENVIRONMENTS else "env up"
         super().__init__(
-            f"{step} failed: {error}\nOnce that is mended: scripts/deploy {target.name} --from {step}"
+            f"{step} failed: {error}\nOnce that is mended: scripts/{command} {target.name} --from {step}"
         )
         self.step = step
 

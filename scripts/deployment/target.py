@@ -91,6 +91,11 @@ class Target:
         stack = Stack(name, self.source)
         return stack.with_options(*stack.files(self.like), *told)
 
+    def doomed(self, stack: Stack) -> Stack:
+        """As it is destroyed: planned first, with empty packages, because who destroys it has built none."""
+        empty = stack.folder / "tests" / "packages"
+        return stack.with_options(f"-var=package_dir={empty}") if stack.name == "app" else stack
+
     def init(self, stack: Stack) -> Stack:
         """With its state in the account's bucket, below the environment's name."""
         if stack.name == "app":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from scripts.deployment.stack import ROOT
+from scripts.deployment.target import STATE
 from scripts.local.founding import DATABASE
 from scripts.local.postgres import Postgres
 from scripts.local.process import free_port
@@ -136,6 +138,7 @@ def test_an_environment_comes_up_answers_and_goes_without_a_trace(ground: Accoun
     assert secrets_in(ground, [*plan, *lines, *states(ground)]) == []
     assert over(ground, days=0) == []
     assert over(ground, days=2) == [NAME]
+    shutil.rmtree(STATE / NAME)  # whoever takes it down need not be who brought it up
     stored = ground.parameters()
     left = printed(ground, "down", NAME, code=1)
     assert [line for line in left if line.startswith("left behind: ")] == [

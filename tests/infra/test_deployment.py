@@ -87,6 +87,11 @@ def test_a_deployment_goes_on_where_it_stopped(moto: Moto) -> None:
     assert rehearsal.done[3:] == ["migrate", "modal", "app", "smoke"]
 
 
+def test_a_short_lived_one_is_told_its_own_command(moto: Moto) -> None:
+    with pytest.raises(Stopped, match=r"scripts/env up pr-1 --from app"):
+        Rehearsal(Target("pr-1", "dev"), print, fails="app").run()
+
+
 def test_a_step_nobody_knows_is_refused_with_those_there_are(moto: Moto) -> None:
     with pytest.raises(ConfigurationError, match=r"expected one of build, .*, got tomorrow"):
         Rehearsal(Target.named("dev"), print).run("tomorrow")
