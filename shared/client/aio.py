@@ -1,22 +1,22 @@
-"""The client that lets others go on meanwhile. Name by name what sync.py has."""
+"""The client that lets others go on meanwhile. Name by name what sync.py has; what both do is in flows.py."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from . import calls, types
-from .calls import RETRIED, RETRIES, Call, delay_s, refusal, retry_after
-from .errors import StreamBroken, Unreachable, UploadFailed
+from . import calls, flows, types
+from .calls import Call, refusal
+from .errors import StreamBroken
 from .events import Events
-from .uploading import AT_ONCE, POLL_S, Progress, Upload, batches, found, of_job
+from .flows import Flow, Pause, Send
+from .uploading import AT_ONCE, Progress, Upload, batches, found
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,17 +71,7 @@ class AsyncRagzero:
 
     async def call(self, call: Call[T]) -> T:
         """Raises ApiError, or Unreachable after some attempts."""
-        options = call.options()
-        answer = await self._sent(lambda: self._http.request(call.method, call.path, **options))
-        until = time.monotonic() + self._wait
-        while answer.status_code == 202 and call.path == "/v1/query" and time.monotonic() < until:
-            await asyncio.sleep(retry_after(answer.headers) or 1.0)
-            place = answer.headers["location"]
-            answer = await self._sent(lambda place=place: self._http.get(place))  # type: ignore[misc]
-        if answer.is_error:
-            raise refusal(answer.status_code, answer.headers, answer.content)
-        value: T = answer.json()
-        return value
+        return await self._run(flows.called(call, self.url, self._wait))
 
     async def stream(self, question: str, **more: Any) -> AsyncIterator[types.StreamEvent]:
         """status, sources, token..., citations, done, as they come; more: as for ask. Closing it ends the answer."""
@@ -136,67 +126,38 @@ class AsyncRagzero:
                 await done
                 uploaded += 1
                 on_progress(Progress(len(listed), uploaded))
-        return await self._settled(str(job), len(listed), on_progress, time.monotonic() + timeout)
-
-    async def _settled(
-        self, job: str, files: int, on_progress: Callable[[Progress], None], until: float
-    ) -> types.JobView:
-        while True:
-            known = await self.job(job)
-            on_progress(of_job(files, known))
-            if known["status"] == "done" or time.monotonic() > until:
-                return known
-            await asyncio.sleep(POLL_S)
+        until = time.monotonic() + timeout
+        return await self._run(flows.settled(str(job), len(listed), on_progress, until, self.url))
 
     async def _put(self, few: asyncio.Semaphore, upload: Upload, ticket: types.UploadTicket) -> None:
         async with few:
-            if ticket["parts"] is not None:
-                await self._put_parts(upload, ticket["parts"], ticket["upload_id"] or "")
-                return
-            with upload.path.open("rb") as file:
+            await self._run(flows.stored(upload, ticket, self.url))
 
-                def sent() -> Awaitable[httpx.Response]:
-                    file.seek(0)
-                    return self._bucket.post(
-                        ticket["url"] or "", data=ticket["fields"], files={"file": (upload.path.name, file)}
-                    )
+    async def _run(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._done(step)
+                except httpx.TransportError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
-                self._taken(upload, await self._sent(sent))
-
-    async def _put_parts(self, upload: Upload, parts: list[types.PartView], id: str) -> None:
-        etags, start = [], 0
-        for part in parts:
-            answer = await self._sent(
-                lambda part=part, start=start: self._bucket.put(  # type: ignore[misc]
-                    part["url"],
-                    content=_piece(upload, start, part["size"]),
-                    headers={"Content-Length": str(part["size"])},
-                )
-            )
-            etags.append(self._taken(upload, answer).headers["etag"])
-            start += part["size"]
-        await self.complete_upload(id, etags)
-
-    def _taken(self, upload: Upload, answer: httpx.Response) -> httpx.Response:
-        if answer.is_error:
-            raise UploadFailed(upload.name, f"the bucket answered with {answer.status_code}")
-        return answer
-
-    async def _sent(self, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-        for attempt in range(RETRIES + 1):
-            pause = None
-            try:
-                answer = await send()
-                if answer.status_code not in RETRIED or attempt == RETRIES:
-                    return answer
-                pause = retry_after(answer.headers)
-            except httpx.TransportError as error:
-                if attempt == RETRIES:
-                    raise Unreachable(f"{self.url} does not answer ({error})") from error
-            await asyncio.sleep(delay_s(attempt, pause, random.random()))  # noqa: S311 - spreads load, hides nothing
-        raise Unreachable
+    async def _done(self, step: Send | Pause) -> httpx.Response | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        http = self._http if step.key else self._bucket
+        with step.options() as options:
+            if step.piece is not None:
+                options["content"] = _slowly(step.piece())
+            return await http.request(step.method, step.url, **options)
 
 
-async def _piece(upload: Upload, start: int, size: int) -> AsyncIterator[bytes]:
-    for data in upload.piece(start, size):
-        yield data
+async def _slowly(data: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for one in data:
+        yield one

@@ -1,8 +1,7 @@
-"""The client that waits."""
+"""The client that waits; what it does is in flows.py."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,11 +11,12 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from . import calls, types
-from .calls import RETRIED, RETRIES, Call, delay_s, refusal, retry_after
-from .errors import StreamBroken, Unreachable, UploadFailed
+from . import calls, flows, types
+from .calls import Call, refusal
+from .errors import StreamBroken
 from .events import Events
-from .uploading import AT_ONCE, POLL_S, Progress, Upload, batches, found, of_job
+from .flows import Flow, Pause, Send
+from .uploading import AT_ONCE, Progress, Upload, batches, found
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,17 +67,7 @@ class Ragzero:
 
     def call(self, call: Call[T]) -> T:
         """Raises ApiError, or Unreachable after some attempts."""
-        options = call.options()
-        answer = self._sent(lambda: self._http.request(call.method, call.path, **options))
-        until = time.monotonic() + self._wait
-        while answer.status_code == 202 and call.path == "/v1/query" and time.monotonic() < until:
-            time.sleep(retry_after(answer.headers) or 1.0)
-            place = answer.headers["location"]
-            answer = self._sent(lambda place=place: self._http.get(place))  # type: ignore[misc]
-        if answer.is_error:
-            raise refusal(answer.status_code, answer.headers, answer.content)
-        value: T = answer.json()
-        return value
+        return self._run(flows.called(call, self.url, self._wait))
 
     def stream(self, question: str, **more: Any) -> Iterator[types.StreamEvent]:
         """status, sources, token..., citations, done, as they come; more: as for ask. Closing it ends the answer."""
@@ -131,60 +121,32 @@ class Ragzero:
                     done.result()
                     uploaded += 1
                     on_progress(Progress(len(listed), uploaded))
-        return self._settled(str(job), len(listed), on_progress, time.monotonic() + timeout)
-
-    def _settled(
-        self, job: str, files: int, on_progress: Callable[[Progress], None], until: float
-    ) -> types.JobView:
-        while True:
-            known = self.job(job)
-            on_progress(of_job(files, known))
-            if known["status"] == "done" or time.monotonic() > until:
-                return known
-            time.sleep(POLL_S)
+        until = time.monotonic() + timeout
+        return self._run(flows.settled(str(job), len(listed), on_progress, until, self.url))
 
     def _put(self, upload: Upload, ticket: types.UploadTicket) -> None:
-        if ticket["parts"] is not None:
-            self._put_parts(upload, ticket["parts"], ticket["upload_id"] or "")
-            return
+        self._run(flows.stored(upload, ticket, self.url))
 
-        def sent() -> httpx.Response:
-            with upload.path.open("rb") as file:
-                return self._bucket.post(
-                    ticket["url"] or "", data=ticket["fields"], files={"file": (upload.path.name, file)}
-                )
+    def _run(self, flow: Flow[T]) -> T:
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._done(step)
+                except httpx.TransportError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
-        self._taken(upload, self._sent(sent))
-
-    def _put_parts(self, upload: Upload, parts: list[types.PartView], id: str) -> None:
-        etags, start = [], 0
-        for part in parts:
-            answer = self._sent(
-                lambda part=part, start=start: self._bucket.put(  # type: ignore[misc]
-                    part["url"],
-                    content=upload.piece(start, part["size"]),
-                    headers={"Content-Length": str(part["size"])},
-                )
-            )
-            etags.append(self._taken(upload, answer).headers["etag"])
-            start += part["size"]
-        self.complete_upload(id, etags)
-
-    def _taken(self, upload: Upload, answer: httpx.Response) -> httpx.Response:
-        if answer.is_error:
-            raise UploadFailed(upload.name, f"the bucket answered with {answer.status_code}")
-        return answer
-
-    def _sent(self, send: Callable[[], httpx.Response]) -> httpx.Response:
-        for attempt in range(RETRIES + 1):
-            pause = None
-            try:
-                answer = send()
-                if answer.status_code not in RETRIED or attempt == RETRIES:
-                    return answer
-                pause = retry_after(answer.headers)
-            except httpx.TransportError as error:
-                if attempt == RETRIES:
-                    raise Unreachable(f"{self.url} does not answer ({error})") from error
-            time.sleep(delay_s(attempt, pause, random.random()))  # noqa: S311 - spreads load, hides nothing
-        raise Unreachable
+    def _done(self, step: Send | Pause) -> httpx.Response | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        http = self._http if step.key else self._bucket
+        with step.options() as options:
+            if step.piece is not None:
+                options["content"] = step.piece()
+            return http.request(step.method, step.url, **options)

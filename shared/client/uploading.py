@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -28,15 +28,20 @@ class Upload:
     def described(self) -> dict[str, Any]:
         return {"name": self.name, "size": self.path.stat().st_size, "metadata": dict(self.metadata)}
 
-    def piece(self, start: int, size: int) -> Iterator[bytes]:
-        """So many bytes from there on, a little at a time."""
-        with self.path.open("rb") as file:
-            file.seek(start)
-            while size > 0:
-                if not (data := file.read(min(_PIECE, size))):
-                    raise UploadFailed(self.name, "the file became shorter while it was uploaded")
-                size -= len(data)
-                yield data
+    def piece(self, start: int, size: int) -> Callable[[], Iterator[bytes]]:
+        """Reads so many bytes from there on, a little at a time."""
+
+        def read() -> Iterator[bytes]:
+            left = size
+            with self.path.open("rb") as file:
+                file.seek(start)
+                while left > 0:
+                    if not (data := file.read(min(_PIECE, left))):
+                        raise UploadFailed(self.name, "the file became shorter while it was uploaded")
+                    left -= len(data)
+                    yield data
+
+        return read
 
 
 @dataclass(frozen=True, slots=True)
