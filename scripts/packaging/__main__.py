@@ -1,4 +1,4 @@
-"""Makes the functions' zips for Lambda and says how large they are; fails when one is over its budget."""
+"""Makes the functions' zips for Lambda and says how large they are; fails when one is over its budget. `client`: its wheel."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.packaging.build import BUILDS, Package, build_all, table
+from scripts.packaging.client import build_client
 from scripts.packaging.layers import MODEL, Target
 from scripts.packaging.recipes import ARCHITECTURES, PYTHON, RECIPES
 from shared.core.errors import RagzeroError
 
+CLIENT = "client"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
-    out = given.out or BUILDS / given.arch
-    target = Target(given.arch, given.python, given.model)
     try:
-        packages = build_all(given.functions or RECIPES, target, out)
+        return _client(given) if given.functions == [CLIENT] else _functions(given)
     except RagzeroError as error:
         print(f"build: {error}", file=sys.stderr)
         return 1
+
+
+def _client(given: argparse.Namespace) -> int:
+    print(build_client(given.out or BUILDS / CLIENT))
+    return 0
+
+
+def _functions(given: argparse.Namespace) -> int:
+    out = given.out or BUILDS / given.arch
+    packages = build_all(given.functions or RECIPES, Target(given.arch, given.python, given.model), out)
     print(f"for Python {given.python} on {given.arch}, in {out}\n{table(packages)}")
     return _refused([each for each in packages if each.unzipped > each.budget])
 
@@ -35,7 +46,7 @@ def _refused(packages: Sequence[Package]) -> int:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/build", description=__doc__)
     parser.add_argument(
-        "functions", metavar="FUNCTION", nargs="*", help=f"{', '.join(RECIPES)} (default: all)"
+        "functions", metavar="FUNCTION", nargs="*", help=f"{', '.join(RECIPES)} (default: all); or {CLIENT}"
     )
     parser.add_argument(
         "--arch", choices=ARCHITECTURES, default="arm64", help="the processor (default: %(default)s)"
@@ -44,7 +55,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=MODEL, help="the embedding model's folder")
     parser.add_argument("--out", type=Path, help="where the zips go (default: .local/build/ARCH)")
     given = parser.parse_args(arguments)
-    if unknown := set(given.functions) - set(RECIPES):
+    if (unknown := set(given.functions) - set(RECIPES)) and given.functions != [CLIENT]:
         parser.error(f"there is no function {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
     return given
 
