@@ -19,7 +19,7 @@ _SAID = {
     403: "The key lacks the scope that this takes.",
     404: "No such thing, or not yours.",
     409: "It is otherwise already, or the Idempotency-Key was used for another request.",
-    410: "It was there, and no longer holds.",
+    410: "It was there, and no longer holds; also what was answered to this Idempotency-Key.",
     413: "The body is larger than this route takes.",
     422: "Something in the request is not accepted; `errors` or `field` names it.",
     429: "A limit is reached; Retry-After says when to come back.",
@@ -41,13 +41,34 @@ _MORE: dict[tuple[str, str], tuple[int, ...]] = {
     ("post", "/v1/uploads/abort"): (404,),
     ("post", "/v1/uploads"): (404,),
     ("post", "/v1/index/spaces/rollback"): (404,),
+    ("get", "/v1/index/dead-letters"): (404,),
+    ("post", "/v1/index/dead-letters/redrive"): (404,),
+    ("post", "/v1/index/dead-letters/discard"): (404,),
+    ("get", "/v1/evaluations/{before}/compare/{after}"): (409,),
+    ("patch", "/v1/documents/{id}"): (409,),
     ("patch", "/v1/collections/{name}"): (409,),
     ("patch", "/v1/admin/tenants/{id}"): (409,),
     ("delete", "/v1/admin/tenants/{id}"): (409,),
     ("patch", "/v1/admin/keys/{id}"): (409,),
     ("delete", "/v1/admin/keys/{id}"): (409,),
+    ("get", "/healthz"): (503,),
     ("get", "/readyz"): (503,),
 }
+# what they answered may have been about a document that was deleted before the request came again
+_REPLAYED = (
+    "/v1/search",
+    "/v1/query",
+    "/v1/query/batch",
+    "/v1/chat/completions",
+    "/v1/documents",
+    "/v1/uploads",
+    "/v1/uploads/complete",
+    "/v1/deletions",
+    "/v1/jobs/{id}/resume",
+    "/v1/index/requeue",
+    "/v1/evaluations/{id}/questions",
+)
+_NEVER = {("get", "/v1/models/{model}"): {422}}  # any text is the name of a model, which there is or is not
 _NO_SCOPE = ("/v1/key",)
 _WAIT = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}}
 _CHALLENGE = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -102,9 +123,10 @@ def _statuses(method: str, path: str, operation: dict[str, Any]) -> set[int]:
     if "{" in path:
         found.add(404)
     if method == "post":
-        found |= {409, 413}
+        found |= {409, 413} | ({410} if path in _REPLAYED else set())
     if "requestBody" in operation:
         found |= {400, 413}
+    found -= _NEVER.get((method, path), set())
     if is_openai(path):
         operation["responses"].pop("422", None)
         return (found - {422}) | ({400} if 422 in found else set())

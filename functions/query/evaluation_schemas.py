@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from functions.query.schemas import StrictRequest
+from functions.query.schemas import COLLECTION_FORM, StrictRequest
 from shared.core.conversation import MAX_QUESTION
 from shared.core.evaluation import Summary
 
@@ -33,7 +33,7 @@ class QuestionAsked(StrictRequest):
     answers: Annotated[list[_Text], Field(max_length=20)] = Field(
         [], description="Texts of which a right answer contains one."
     )
-    collection: str = "default"
+    collection: str = Field("default", json_schema_extra=COLLECTION_FORM)
     filter: dict[str, Any] | None = None
 
 

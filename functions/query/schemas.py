@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from shared.core.conversation import MAX_EARLIER, MAX_QUESTION
 from shared.core.errors import InvalidInput
@@ -25,8 +26,20 @@ def _question(text: str) -> str:
     return text.strip()
 
 
+def _whole(value: Any) -> Any:
+    exact = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if exact else value
+
+
 class StrictRequest(BaseModel):
+    """Numbers are no texts, and texts no numbers; 3.0 is an integer, as in all JSON."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _integers(cls, given: Any) -> Any:
+        return {name: _whole(value) for name, value in given.items()} if isinstance(given, dict) else given
 
 
 def _labels(given: list[str]) -> list[str]:
@@ -45,6 +58,8 @@ QuestionText = Annotated[
     ),
     AfterValidator(_question),
 ]
+COLLECTION_FORM: JsonDict = {"pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}
+"""For the description; what else is wrong with a name is said in words."""
 ChunkTokens = Annotated[int, Field(ge=32, le=512)]
 OverlapTokens = Annotated[int, Field(ge=0, le=128)]
 Acl = Annotated[list[str], Field(max_length=MAX_LABELS), AfterValidator(_labels)]

@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 
 from functions.query.documents import parse_metadata
 from functions.query.routes.access import Reader, Wired, Writer
-from functions.query.schemas import Deletion, DocumentPage, DocumentView, UploadAccepted
+from functions.query.schemas import COLLECTION_FORM, Deletion, DocumentPage, DocumentView, UploadAccepted
 from shared.core.errors import InvalidInput
 from shared.core.keys import uri_of
 from shared.core.models import Document, Status
@@ -28,7 +28,7 @@ def router(max_upload_bytes: int) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         cursor: Annotated[str | None, Query(max_length=200)] = None,
         status: Status | None = None,
-        collection: Annotated[str | None, Query(max_length=63)] = None,
+        collection: Annotated[str | None, Query(max_length=63, json_schema_extra=COLLECTION_FORM)] = None,
     ) -> DocumentPage:
         """Newest first; deleted ones only with status=deleted."""
         rows, following = await wired.documents.list(

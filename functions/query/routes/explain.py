@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from functions.query.explaining import Explanation, Reason
 from functions.query.routes.access import Reader, Wired
-from functions.query.schemas import MAX_TOP_K, QuestionText
+from functions.query.schemas import COLLECTION_FORM, MAX_TOP_K, QuestionText
 from functions.query.service import Question
 from shared.core.errors import InvalidInput
 from shared.core.labels import labels
@@ -56,7 +56,7 @@ async def explain(
     document_id: UUID,
     who: Reader,
     wired: Wired,
-    collection: Annotated[str, Query(max_length=63)] = "default",
+    collection: Annotated[str, Query(max_length=63, json_schema_extra=COLLECTION_FORM)] = "default",
     top_k: Annotated[int, Query(ge=1, le=MAX_TOP_K)] = 5,
     mode: Mode = "balanced",
     per_document: Annotated[int | None, Query(ge=1, le=MAX_TOP_K)] = None,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from functions.query.routes.access import Reader, Wired, Writer
-from functions.query.schemas import StrictRequest
+from functions.query.schemas import COLLECTION_FORM, StrictRequest
 from shared.core.jobs import MOST_DOCUMENTS, Job
 from shared.core.models import Status
 
@@ -40,7 +40,7 @@ class JobView(BaseModel):
 
 class DeleteRequest(StrictRequest):
     filter: dict[str, Any] = Field(description="As in questions; not about pages.")
-    collection: Annotated[str, Field(max_length=63)] | None = Field(
+    collection: Annotated[str, Field(max_length=63, json_schema_extra=COLLECTION_FORM)] | None = Field(
         None, description="All of them unless said."
     )
     dry_run: bool = Field(False, description="Only says how many there are.")

@@ -26,7 +26,7 @@ async def plan(
     change: Change = Change.MODEL,
     fingerprint: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
     dimension: Annotated[int | None, Query(ge=1, le=4000)] = None,
-    chunks_per_second: Annotated[float, Query(gt=0)] = 500,
+    chunks_per_second: Annotated[float, Query(ge=0.001, le=1e9)] = 500,
 ) -> PlanView:
     """What a change of the index takes, before anything is spent."""
     return await wired.spaces.plan(change, fingerprint, dimension, chunks_per_second)

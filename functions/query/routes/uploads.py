@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from functions.query.documents import as_texts
 from functions.query.routes.access import Wired, Writer
-from functions.query.schemas import StrictRequest, UploadAccepted
+from functions.query.schemas import COLLECTION_FORM, StrictRequest, UploadAccepted
 from functions.query.uploads import File, Ticket
 from functions.query.wiring import Graph
 from shared.core.keys import collection_name, uri_of
@@ -35,7 +35,7 @@ class FileToUpload(StrictRequest):
 
 class NewUploads(StrictRequest):
     files: Annotated[list[FileToUpload], Field(min_length=1, max_length=_MOST_FILES)]
-    collection: Annotated[str, Field(max_length=63)] | None = None
+    collection: Annotated[str, Field(max_length=63, json_schema_extra=COLLECTION_FORM)] | None = None
     job_id: Annotated[UUID, Field(strict=False)] | None = Field(
         None, description="Adds them to that batch of uploads; a new one unless said."
     )
