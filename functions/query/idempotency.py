@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from functions.query import problems
 from functions.query.fastlane import api_key
 from functions.query.gate import Gate
+from shared.core.credentials import Principal
 from shared.core.errors import Conflict, InvalidInput, RagzeroError, TooLarge
 from shared.core.models import Answered, Earlier
 from shared.telemetry import get_logger
@@ -82,7 +83,7 @@ class Idempotent:
         graph = await self._graph()
         who = (await graph.gate.admit(api_key(scope))).who
         tenant, scope[IDENTIFIED] = who.tenant_id, who
-        fingerprint = await self._spooled(scope, receive, body)
+        fingerprint = await self._spooled(who, scope, receive, body)
         earlier = await _settled(graph.idempotency, tenant, text, fingerprint)
         if earlier is not None:
             await _again(earlier, send)
@@ -94,11 +95,12 @@ class Idempotent:
             await asyncio.shield(_remember(graph.idempotency, tenant, text, kept))
 
     async def _spooled(
-        self, scope: Scope, receive: Receive, body: tempfile.SpooledTemporaryFile[bytes]
+        self, who: Principal, scope: Scope, receive: Receive, body: tempfile.SpooledTemporaryFile[bytes]
     ) -> bytes:
-        """The request's fingerprint; its body is in the file then."""
+        """The request's fingerprint; its body is in the file then. With a key that may do or see something else it is
+        another request, or that key would be answered what it may not know."""
         target = f"POST {scope['path']}?{scope['query_string'].decode('latin-1')}\n"
-        seen = hashlib.sha256(target.encode())
+        seen = hashlib.sha256(f"{sorted(who.scopes)} {who.acl}\n{target}".encode())
         while True:
             message = await receive()
             if message["type"] != "http.request":

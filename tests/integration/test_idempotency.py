@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from functions.query.app import create_app
@@ -108,6 +109,62 @@ def test_what_says_try_again_is_not_kept(
     assert installation.rows("select count(*) as n from idempotent_requests where status >= 429")[0]["n"] == 0
 
 
+def rename(installation: Installation, table: str, name: str) -> None:
+    url = installation.databases.postgres.dsn(dbname=installation.database)
+    with psycopg.connect(url) as connection:
+        connection.execute(f"alter table {table} rename to {name}".encode())
+
+
+def test_an_error_of_ours_is_not_kept(
+    installation: Installation, make_api: Callable[..., httpx.Client]
+) -> None:
+    """What broke may be whole again when the request comes again."""
+    api = make_api()
+    asked: dict[str, Any] = {"json": {"question": "q"}, "headers": {"Idempotency-Key": "again"}}
+    rename(installation, "chunks", "chunks_elsewhere")
+    assert api.post("/v1/search", **asked).status_code == 500
+    rename(installation, "chunks_elsewhere", "chunks")
+    again = api.post("/v1/search", **asked)
+    assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (200, None)
+
+
+def test_a_key_with_other_rights_is_not_given_the_answer(
+    installation: Installation, make_api: Callable[..., httpx.Client]
+) -> None:
+    api = make_api()
+    installation.put("board.txt", "The board meets on Monday.", {"acl": "board"})
+    installation.deliver()
+    asked: dict[str, Any] = {"json": {"question": "When does the board meet?"}}
+    once = {"Idempotency-Key": "same"}
+    assert "Monday" in api.post("/v1/search", **asked, headers=once).text
+    blind = installation.add_key(installation.tenant, ["query", "ingest", "admin"])
+    installation.rows("update api_keys set acl = '{}' where id = %s returning 1", blind.split("_")[2])
+    writer = installation.add_key(installation.tenant, ["ingest"])
+    for key in (blind, writer):
+        answer = api.post("/v1/search", **asked, headers=once | bearer(key))
+        assert (answer.status_code, "Monday" in answer.text) == (409, False)
+    equal = installation.add_key(installation.tenant, ["query", "ingest", "admin"])
+    again = api.post("/v1/search", **asked, headers=once | bearer(equal))
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_request_that_nobody_answers_any_more_is_taken_over(
+    installation: Installation, make_api: Callable[..., httpx.Client]
+) -> None:
+    """By the very same one, once the lease of the process that died is over; a day later the key is free."""
+    api = make_api()
+    assert tenant(api, "acme", "k-1").status_code == 201
+    installation.rows("delete from tenants where name = 'acme' returning 1")
+    installation.rows(
+        "update idempotent_requests set status = null, lease_until = now() - interval '1 s' returning 1"
+    )
+    assert tenant(api, "other", "k-1").status_code == 409
+    taken = tenant(api, "acme", "k-1")
+    assert (taken.status_code, taken.headers.get("Idempotency-Replayed")) == (201, None)
+    installation.rows("update idempotent_requests set created_at = now() - interval '25 hours' returning 1")
+    assert tenant(api, "other", "k-1").status_code == 201
+
+
 @pytest.mark.parametrize("key", ["", "a b", "ü", "x" * 256])
 def test_a_malformed_key_is_422(make_api: Callable[..., httpx.Client], key: str) -> None:
     headers = {b"Idempotency-Key": key.encode()}
@@ -115,7 +172,22 @@ def test_a_malformed_key_is_422(make_api: Callable[..., httpx.Client], key: str)
     assert answer.status_code == 422
 
 
-def test_a_body_beyond_the_limit_is_not_spooled(make_api: Callable[..., httpx.Client]) -> None:
-    api = make_api(max_upload_bytes=1000)
-    answer = api.post("/v1/search", content=b"x" * 200_000, headers={"Idempotency-Key": "big"})
+async def test_a_body_beyond_the_limit_is_not_spooled(installation: Installation) -> None:
+    """It is refused as soon as it is too long, not once all of it has come."""
+    taken = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for taken in range(1, 101):  # noqa: B007 - counts what is asked for
+            yield b"x" * 65_536
+
+    app = create_app(installation.query_settings(max_upload_bytes=1000), installation.embedder, lazy=True)
+    headers = bearer(installation.admin_key) | {"Idempotency-Key": "big"}
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as api,
+    ):
+        answer = await api.post("/v1/search", content=body(), headers=headers)
     assert answer.status_code == 413
+    assert taken <= 3
