@@ -56,7 +56,8 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A document among what a question could find. visible: to the labels of the question; chunks: those of it that pass
-    the filter, scope: those of all documents. Places are None where it has no chunk in scope."""
+    the filter, scope: those of all documents. Places are None where it has no chunk in scope, or the mode
+    does not look."""
 
     visible: bool
     scope: int

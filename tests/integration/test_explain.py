@@ -66,6 +66,7 @@ def test_what_is_found_has_the_place_the_search_gives_it(api: TestClient, filled
             places = [at for at, one in enumerate(results, 1) if one["document_id"] == id]
             found = explain(api, filled, name, top_k=20, mode=mode)
             assert (found["reason"], found["place"]) == ("in_result", places[0]), (mode, name)
+            assert (found["words"] is None) == (mode == "fast"), "which does not look at words"
 
 
 @pytest.mark.parametrize(

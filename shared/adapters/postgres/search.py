@@ -203,6 +203,8 @@ class Searcher:
             row = await (await cursor.execute(statement, parameters)).fetchone()
         assert row is not None
         places = {name: _place(row, name) for name in ("meaning", "words", "fused")}
+        if not keywords:
+            places["words"] = None
         return Standing(row["visible"], row["scope"], row["chunks"], **places)
 
     async def neighbours(self, tenant: UUID, acl: Labels, ids: Sequence[int]) -> list[Neighbour]:
