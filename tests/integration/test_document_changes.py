@@ -194,6 +194,33 @@ def test_only_what_the_key_sees_is_deleted(filled: Installation, api: TestClient
     assert found(api) == {"0", "1", "2", "3"}
 
 
+def test_a_delete_keeps_to_its_collection(filled: Installation, api: TestClient) -> None:
+    filled.put("9.txt", TEXT.format(number=9), {"year": "1911", "collection": "other"})
+    filled.deliver()
+    for collection, matched in (("other", 1), ("default", 1), ("nowhere", 0), (None, 2)):
+        wanted = {"filter": {"year": 1911}, "dry_run": True}
+        more = {} if collection is None else {"collection": collection}
+        assert delete(api, **wanted, **more)["matched"] == matched, collection
+
+
+def test_a_job_shows_and_goes_on_with_what_the_key_sees_only(
+    filled: Installation, api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(api, filled.document("2.txt")["id"], acl="board")
+    with monkeypatch.context() as hurried:
+        hurried.setattr(jobs, "_PATIENCE_S", 0.0)
+        address = f"/v1/jobs/{delete(api, 202, filter={'$not': {'year': 1}})['job']['id']}"
+    filled.rows("update api_keys set acl = '{staff}' where scopes @> '{admin}' returning 1")
+    app = create_app(filled.query_settings(), filled.embedder)
+    with TestClient(app, headers=bearer(filled.admin_key)) as staff:
+        assert staff.get(address).json()["total"] == 3
+        left = staff.post(f"{address}/resume").json()
+    assert (left["status"], left["remaining"], left["counts"]["deleted"]) == ("running", 1, 3)
+    assert found(api) == {"2"}
+    assert api.post(f"{address}/resume").json()["status"] == "done"
+    assert found(api) == set()
+
+
 @pytest.mark.parametrize(
     "body",
     [{"filter": {}}, {}, {"filter": {"page": 1}}, {"filter": {"$nor": []}}, {"filter": {"a": 1}, "x": 1}],

@@ -76,6 +76,25 @@ def test_more_files_join_a_job_of_the_same_tenant_only(installation: Installatio
     ]
 
 
+def test_a_job_takes_so_many_files_and_none_when_it_deletes(
+    installation: Installation, api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.put("there.txt", TEXT, {"year": "1911"})
+    installation.deliver()
+    removing = api.post("/v1/deletions", json={"filter": {"year": 1911}}).json()["job"]["id"]
+    loading = begun(api, named("a.txt"))["job_id"]
+    monkeypatch.setattr("shared.adapters.postgres.jobs.MOST_DOCUMENTS", 2)
+    for job, files, status in (
+        (removing, [named("b.txt")], 404),
+        (loading, [named("b.txt"), named("c.txt")], 422),
+        (loading, [named("b.txt"), named("b.txt")], 422),
+    ):
+        refused = api.post("/v1/uploads", json={"files": files, "job_id": job})
+        assert refused.status_code == status, refused.text
+    pending = installation.rows("select key from documents where status = 'pending'")
+    assert [row["key"].rsplit("/", 1)[-1] for row in pending] == ["a.txt"]
+
+
 def test_a_large_file_goes_up_in_parts(installation: Installation, api: TestClient) -> None:
     data = (TEXT + b"\n\n") * 260_000
     (ticket,) = begun(api, named("large.txt", data, metadata={"year": 1911}))["uploads"]
