@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from functions.query.app import create_app
-from scripts.local.process import HOST
+from scripts.local.process import HOST, free_port
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
 from tests.fakes.gpu_server import FakeGpu
@@ -89,7 +89,8 @@ def receipt(api: httpx.Client, id: str) -> dict[str, Any]:
 
 
 def leave_traces(installation: Installation, api: httpx.Client) -> str:
-    """A document in every place where something of one is ever kept; its id."""
+    """A document in every place where something of one is ever kept; its id. The webhook's address is refused."""
+    assert api.post("/v1/webhooks", json={"url": f"https://localhost:{free_port()}/"}).status_code == 201
     files = {"file": (KEY, TEXT.encode())}
     data = {"metadata": '{"alloy": "tungsten"}'}
     once = {"Idempotency-Key": "upload-1"}
@@ -108,6 +109,13 @@ def leave_traces(installation: Installation, api: httpx.Client) -> str:
     installation.rows(
         "insert into discarded_letters (message_id, body, reason, discarded_by) values ('m', %s, 'r', 'w') returning 1",
         body,
+    )
+    installation.rows(
+        "insert into sweep_findings (bucket, key, tenant_id, kind, sweep_id, seen_at) values (%s, %s, %s, 'gone', 1, now())"
+        " returning 1",
+        installation.intake.bucket,
+        KEY,
+        installation.tenant,
     )
     return id
 
@@ -131,6 +139,11 @@ def test_nothing_of_a_deleted_document_is_found_anywhere(
         assert {"answers.body", "semantic_answers.body", "idempotent_requests.body"} <= found_in_tables(
             cached
         )
+        assert {
+            "webhook_messages.payload",
+            "sweep_findings.key",
+            "discarded_letters.body",
+        } <= found_in_tables(cached)
         assert found_in_cache(empty_redis)
         deleted = api.delete(f"/v1/documents/{id}").json()
         assert receipt(api, id)["status"] == "removing"
