@@ -107,7 +107,7 @@ def build(recipe: Recipe, out: Path) -> Manifest:
         folder = Path(scratch) / "model"
         folder.mkdir()
         manifest = _fill(folder, recipe)
-        _swap(folder, out, Path(scratch))
+        swap(folder, out, Path(scratch))
     return manifest
 
 
@@ -120,7 +120,7 @@ def _fill(folder: Path, recipe: Recipe) -> Manifest:
     graph = _fuse(_export(model, manifest.pooling, fp32), model)
     if recipe.int8:
         _write_int8(graph, folder / MODEL_FILES["int8"])
-    stored = graph if recipe.float32 else _halve(graph)
+    stored = graph if recipe.float32 else halve(graph)
     fp32.write_bytes(stored.SerializeToString(deterministic=True))
     manifest = _measure(manifest, folder, ("fp32", "int8") if recipe.int8 else ("fp32",))
     (folder / MANIFEST).write_text(
@@ -130,7 +130,7 @@ def _fill(folder: Path, recipe: Recipe) -> Manifest:
     return manifest
 
 
-def _swap(folder: Path, out: Path, scratch: Path) -> None:
+def swap(folder: Path, out: Path, scratch: Path) -> None:
     if out.exists():
         if not (out / MANIFEST).exists() and any(out.iterdir()):
             raise ConfigurationError("--out", f"{out} exists and holds no {MANIFEST}; not replacing it")
@@ -195,7 +195,7 @@ def _describe(model: SentenceTransformer, source: Path, tokenizer: str, recipe: 
         normalize_embeddings=True,
         show_progress_bar=False,
     ).astype(np.float32)
-    weights = _weights_sha256(source)
+    weights = weights_sha256(source)
     return Manifest(
         name=Path(recipe.model).name,
         model=recipe.model if not Path(recipe.model).is_dir() else Path(recipe.model).name,
@@ -238,7 +238,7 @@ def _prefixes(model: SentenceTransformer, recipe: Recipe) -> tuple[str, str]:
     return query or "", document or ""
 
 
-def _weights_sha256(source: Path) -> str:
+def weights_sha256(source: Path) -> str:
     files = sorted(source.glob("*.safetensors")) or sorted(source.glob("pytorch_model*.bin"))
     if not files:
         raise ConfigurationError("--model", f"{source} holds no weights (*.safetensors)")
@@ -320,7 +320,7 @@ def _fuse(graph: onnx.ModelProto, model: SentenceTransformer) -> onnx.ModelProto
     return fused
 
 
-def _halve(graph: onnx.ModelProto) -> onnx.ModelProto:
+def halve(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Large weights stored as float16 and cast back at load: half the package, float32 arithmetic."""
     import onnx
 
@@ -383,6 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a folder or a hub id (default: %(default)s)")
     parser.add_argument("--revision", help="the hub's commit, branch or tag")
     parser.add_argument("--out", type=Path, help=f"the folder to make (default: {MODELS}/NAME)")
+    parser.add_argument("--cross-encoder", action="store_true", help="a re-ranker, for RAGZERO_RERANK_DIR")
     parser.add_argument("--int8", action="store_true", help="add a dynamically quantised variant")
     parser.add_argument("--float32", action="store_true", help="store the weights as float32, not float16")
     parser.add_argument("--prefix-query", help="put before each question (default: the model's own)")
@@ -394,12 +395,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = given.out or MODELS / Path(given.model).name
     started = time.perf_counter()
     try:
-        manifest = build(recipe, out)
+        if given.cross_encoder:
+            print(_cross_encoder(recipe, out))
+        else:
+            print(_summary(build(recipe, out), out, time.perf_counter() - started))
     except RagzeroError as error:
         print(f"build-model: {error}", file=sys.stderr)
         return 1
-    print(_summary(manifest, out, time.perf_counter() - started))
     return 0
+
+
+def _cross_encoder(recipe: Recipe, out: Path) -> str:
+    from scripts.cross_encoder_build import build_cross_encoder  # which needs what is here
+
+    built = build_cross_encoder(recipe.model, recipe.revision, out, float32=recipe.float32)
+    return f"{out}: {built.model}, up to {built.manifest.max_tokens} tokens a pair"
 
 
 def _summary(manifest: Manifest, out: Path, seconds: float) -> str:

@@ -263,6 +263,8 @@ class QuerySettings(_Bucket, _Index, _Cache, _Webhooks):
     """Where a cross-encoder answers to /rerank; the mode thorough uses it."""
     rerank_api_key: SecretStr | None = Field(None, validation_alias="RAGZERO_RERANK_API_KEY")
     rerank_model: str | None = Field(None, validation_alias="RAGZERO_RERANK_MODEL")
+    rerank_dir: Path | None = Field(None, validation_alias="RAGZERO_RERANK_DIR")
+    """A cross-encoder made by scripts/build-model --cross-encoder, run here on the CPU instead."""
     cache_seconds: int = Field(86_400, ge=1, le=30 * 86_400, validation_alias="RAGZERO_CACHE_SECONDS")
     """How long an answer may be given again while no document of its tenant changes."""
     semantic_similarity: float | None = Field(
@@ -309,6 +311,10 @@ class QuerySettings(_Bucket, _Index, _Cache, _Webhooks):
             if getattr(self, f"{prefix}_url") and not getattr(self, f"{prefix}_model"):
                 variable = f"RAGZERO_{prefix.upper()}"
                 raise ConfigurationError(f"{variable}_MODEL", f"is missing; {variable}_URL needs it")
+        if self.rerank_url and self.rerank_dir:
+            raise ConfigurationError(
+                "RAGZERO_RERANK_DIR", "expected either this or RAGZERO_RERANK_URL, not both"
+            )
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from functions.query import rendering
 from functions.query.administration import AdministrationService
@@ -67,6 +68,9 @@ from shared.core.models import Space
 from shared.core.recipes import Recipe
 from shared.core.sealing import Sealer
 from shared.settings import QuerySettings
+
+if TYPE_CHECKING:
+    from shared.adapters.onnx_reranker import OnnxReranker
 
 _log = telemetry.get_logger(__name__)
 
@@ -249,7 +253,7 @@ def _default_limits(settings: QuerySettings) -> Limits:
     )
 
 
-def _recipe(space: Space, models: Models, reranker: Reranker | None) -> Recipe:
+def _recipe(space: Space, models: Models, reranker: Reranker | OnnxReranker | None) -> Recipe:
     """Whatever changes answers has to be in here."""
     model = models.main.model if models.main else ""
     budget, cross = models.budget, reranker.model if reranker else ""
@@ -296,7 +300,11 @@ def _generator(settings: QuerySettings, prefix: str, headers: Mapping[str, str])
     )
 
 
-def _reranker(settings: QuerySettings) -> Reranker | None:
+def _reranker(settings: QuerySettings) -> Reranker | OnnxReranker | None:
+    if settings.rerank_dir is not None:
+        from shared.adapters.onnx_reranker import OnnxReranker  # few have one: loaded when first used
+
+        return OnnxReranker.load(settings.rerank_dir, settings.encoder_threads)
     if settings.rerank_url is None or settings.rerank_model is None:
         return None
     key = settings.rerank_api_key

@@ -153,7 +153,7 @@ class OnnxEmbedder:
         self.variant = variant
         self._session = session
         self._tokenizer_path = tokenizer
-        self._encoder = _load_tokenizer(tokenizer)
+        self._encoder = load_tokenizer(tokenizer)
         self._pad_id = int((self._encoder.padding or {}).get("pad_id", 0))
         self._encoder.no_padding()
         self._encoder.enable_truncation(manifest.max_tokens)
@@ -180,7 +180,7 @@ class OnnxEmbedder:
     @classmethod
     def open(cls, path: Path, manifest: Manifest, *, variant: Variant, threads: int | None = None) -> Self:
         """An encoder that has proved nothing yet."""
-        session = _open_session(path / MODEL_FILES[variant], threads or _cores())
+        session = open_session(path / MODEL_FILES[variant], threads or cores())
         return cls(manifest, variant, session, path / TOKENIZER)
 
     def prove(self, probes: int = QUICK_PROBES) -> None:
@@ -210,7 +210,7 @@ class OnnxEmbedder:
         return self.manifest.dimension
 
     def offsets(self, text: str) -> Sequence[tuple[int, int]]:
-        encoding: Encoding = self._whole.encode(_clean(text), add_special_tokens=False)
+        encoding: Encoding = self._whole.encode(clean(text), add_special_tokens=False)
         return encoding.offsets
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -223,7 +223,7 @@ class OnnxEmbedder:
     @cached_property
     def _whole(self) -> Tokenizer:
         """The tokenizer without truncation, for chunking; a query never needs it."""
-        tokenizer = _load_tokenizer(self._tokenizer_path)
+        tokenizer = load_tokenizer(self._tokenizer_path)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
@@ -232,9 +232,9 @@ class OnnxEmbedder:
         import numpy as np  # imported when first used: a cold start that needs no vector does not pay for it
 
         vectors: Vectors = np.empty((len(texts), self.dimension), np.float32)
-        encodings = self._encoder.encode_batch_fast([_clean(text) for text in texts])
+        encodings = self._encoder.encode_batch_fast([clean(text) for text in texts])
         tokens = [encoding.ids for encoding in encodings]
-        for batch in _batches([len(ids) for ids in tokens], BATCH_TOKENS[self.variant]):
+        for batch in batches([len(ids) for ids in tokens], BATCH_TOKENS[self.variant]):
             vectors[batch] = self._run([tokens[index] for index in batch])
         if not np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-3):  # false for NaN, too
             raise SpaceMismatch(f"{self.manifest.name} ({self.variant}) made a vector that has not length 1")
@@ -295,7 +295,7 @@ def _verify(path: Path, manifest: Manifest, names: Sequence[str]) -> None:
             )
 
 
-def _open_session(path: Path, threads: int) -> InferenceSession:
+def open_session(path: Path, threads: int) -> InferenceSession:
     import onnxruntime  # imported when first used: a cold start that needs no vector does not pay for it
 
     options = onnxruntime.SessionOptions()
@@ -311,7 +311,7 @@ def _open_session(path: Path, threads: int) -> InferenceSession:
         raise ConfigurationError("embedding model", f"ONNX Runtime cannot load {path}: {error}") from error
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer  # imported when first used, as above
 
     try:
@@ -320,12 +320,12 @@ def _load_tokenizer(path: Path) -> Tokenizer:
         raise ConfigurationError("embedding model", f"cannot load {path}: {error}") from error
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores this process may use: ONNX Runtime itself counts those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
     """Indices, longest first, in batches of one text or at most `limit` tokens with their padding."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -337,7 +337,7 @@ def _batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Lone surrogates replaced one for one: the tokenizer takes none, JSON may carry some."""
     return text.encode("utf-8", "replace").decode()
 

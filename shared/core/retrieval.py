@@ -126,12 +126,9 @@ def _filled(found: list[Fate], top_k: int) -> list[Fate]:
 
 
 def ranked_anew(passages: Sequence[Passage], scores: Sequence[float]) -> list[Passage]:
-    """By other scores, which take the place of theirs; kept within 0..1."""
-    scored = [
-        replace(passage, score=min(1.0, max(0.0, score)))
-        for passage, score in zip(passages, scores, strict=True)
-    ]
-    return sorted(scored, key=lambda passage: -passage.score)
+    """By other scores, which take the place of theirs; of any size, but shown within 0..1."""
+    ranked = sorted(zip(passages, scores, strict=True), key=lambda scored: -scored[1])
+    return [replace(passage, score=min(1.0, max(0.0, score))) for passage, score in ranked]
 
 
 def widened(passage: Passage, neighbours: Sequence[Neighbour]) -> Passage:

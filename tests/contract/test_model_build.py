@@ -9,15 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import TemplateProcessing
 
 from scripts.model_build import PROBES, Recipe, build, find_model, main
 from shared.adapters.onnx_embedder import MANIFEST, MIN_PARITY, OnnxEmbedder, file_sha256
 from shared.core.errors import ConfigurationError, SpaceMismatch
+from tests.support.tiny_models import VOCABULARY, save_tokenizer
 
 WINDOW = 48
 
@@ -27,25 +23,10 @@ def tiny_model(folder: Path, *, pooling: str = "mean", scale: float = 1.0, extra
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel
 
     plain = folder / "plain"
-    letters = [chr(code) for code in range(33, 127)]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)]
-    tokenizer = Tokenizer(WordPiece({token: n for n, token in enumerate(vocabulary)}, unk_token="[UNK]"))
-    tokenizer.normalizer = BertNormalizer()
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    fast: Any = PreTrainedTokenizerFast
-    fast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-    ).save_pretrained(plain)
+    save_tokenizer(plain)
     torch.manual_seed(5)
     sizes: dict[str, Any] = {
         "hidden_size": 64,
@@ -53,7 +34,7 @@ def tiny_model(folder: Path, *, pooling: str = "mean", scale: float = 1.0, extra
         "num_attention_heads": 4,
         "num_hidden_layers": 2,
     }
-    bert = BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes))
+    bert = BertModel(BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, **sizes))
     bert.embeddings.word_embeddings.weight.data *= scale
     bert.save_pretrained(plain)
     modules = [

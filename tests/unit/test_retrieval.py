@@ -69,6 +69,13 @@ def test_other_scores_take_the_place_of_the_old_ones() -> None:
 TEXT = "One is first. Two is second.\n\nThree is third. Four is fourth."
 
 
+def test_scores_beyond_0_and_1_still_tell_passages_apart() -> None:
+    """Many cross-encoders give logits."""
+    ranked = ranked_anew(found(("a", 1), ("b", 2), ("c", 3), ("d", 4)), [-3.0, 2.0, 7.0, -1.0])
+    assert [one.text for one in ranked] == ["c", "b", "d", "a"]
+    assert [one.score for one in ranked] == [1.0, 1.0, 0.0, 0.0]
+
+
 def neighbour(side: int, start: int, end: int) -> Neighbour:
     return Neighbour(1, 99, side, TEXT[start:end], start, end)
 
