@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from shared.core.errors import ConfigurationError
@@ -25,6 +26,9 @@ SLICE_CHARS = 200_000
 SLICE_MARGIN = 100  # tokens and sentences this close to a slice's end may be cut by it
 HEADING_CHARS = 400
 HEADING_LEVELS = 8
+_REMEMBERED = 4  # texts whose tokens are not asked for again: a long run of one character is cut into equals
+
+_Offsets = Callable[[str], Sequence[tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,11 @@ def document_text(document: ParsedDocument) -> str:
 def chunk(document: ParsedDocument, tokenizer: Tokenizer, options: ChunkOptions = _DEFAULTS) -> list[Chunk]:
     """The document's chunks in reading order; the same document gives the same chunks, bit for bit."""
     text = document_text(document)
+    offsets = lru_cache(_REMEMBERED)(tokenizer.offsets)
     chunks: list[Chunk] = []
     for section in _sections(document):
-        headings, used = _fit_headings(section.headings, tokenizer, options.max_tokens // 3)
-        for start, end in _windows(text, section, tokenizer, options.max_tokens - used, options):
+        headings, used = _fit_headings(section.headings, offsets, options.max_tokens // 3)
+        for start, end in _windows(text, section, offsets, options.max_tokens - used, options):
             chunks.append(_chunk(len(chunks), text, start, end, section.page, headings))
     return chunks
 
@@ -116,37 +121,37 @@ def _sections(document: ParsedDocument) -> list[_Section]:
     return sections
 
 
-def _fit_headings(path: tuple[str, ...], tokenizer: Tokenizer, budget: int) -> tuple[tuple[str, ...], int]:
+def _fit_headings(path: tuple[str, ...], offsets: _Offsets, budget: int) -> tuple[tuple[str, ...], int]:
     """The innermost headings that fit the budget, and their tokens; one too long is cut at its end."""
     innermost = path[-HEADING_LEVELS:]
     headings = [clean for heading in innermost if (clean := " ".join(heading[:HEADING_CHARS].split()))]
     while headings:
-        used = len(tokenizer.offsets(HEADING_SEPARATOR.join(headings)))
+        used = len(offsets(HEADING_SEPARATOR.join(headings)))
         if used <= budget:
             return tuple(headings), used
         if len(headings) == 1:
-            heading, used = _cut_heading(headings[0], tokenizer, budget)
+            heading, used = _cut_heading(headings[0], offsets, budget)
             return (heading,) if heading else (), used
         headings = headings[1:]
     return (), 0
 
 
-def _cut_heading(heading: str, tokenizer: Tokenizer, budget: int) -> tuple[str, int]:
-    while len(offsets := tokenizer.offsets(heading)) > budget:
-        heading = heading[: min(offsets[budget][0], len(heading) - 1)].rstrip()
-    return heading, len(offsets)
+def _cut_heading(heading: str, offsets: _Offsets, budget: int) -> tuple[str, int]:
+    while len(tokens := offsets(heading)) > budget:
+        heading = heading[: min(tokens[budget][0], len(heading) - 1)].rstrip()
+    return heading, len(tokens)
 
 
 # --- windows: one section in chunks ---
 
 
 def _windows(
-    text: str, section: _Section, tokenizer: Tokenizer, room: int, options: ChunkOptions
+    text: str, section: _Section, offsets: _Offsets, room: int, options: ChunkOptions
 ) -> Iterator[tuple[int, int]]:
     """(start, end) of each chunk. All before `covered` is in a chunk already; `start` may lie before it."""
     start = covered = _skip_space(text, section.start, section.end)
     while covered < section.end:
-        piece = _Slice(text, start, section, tokenizer)
+        piece = _Slice(text, start, section, offsets)
         while covered < section.end and (end := piece.cut(start, covered, room, options)):
             if end <= covered:  # the overlap left no room for anything new
                 start = covered
@@ -160,14 +165,14 @@ def _windows(
 class _Slice:
     """A stretch of a section from a chunk's start on, with the places where it may be cut."""
 
-    def __init__(self, text: str, start: int, section: _Section, tokenizer: Tokenizer) -> None:
+    def __init__(self, text: str, start: int, section: _Section, offsets: _Offsets) -> None:
         self.text = text
-        self.tokenizer = tokenizer
+        self.offsets = offsets
         self.end = min(start + SLICE_CHARS, section.end)
         self.final = self.end == section.end
         self.block_ends = section.block_ends
         part = text[start : self.end]
-        self.tokens = [start + token[0] for token in tokenizer.offsets(part)]
+        self.tokens = [start + token[0] for token in offsets(part)]
         spans = sentences(part)
         self.sentence_starts = [start + span[0] for span in spans]
         self.sentence_ends = [start + span[1] for span in spans]
@@ -209,11 +214,21 @@ class _Slice:
     def _shrink(self, start: int, end: int, room: int) -> int:
         """A cut inside a word changes how its halves are tokenised: count again, and give way."""
         while not (_is_blank(self.text, start - 1) and _is_blank(self.text, end)):
-            offsets = self.tokenizer.offsets(self.text[start:end])
-            if len(offsets) <= room:
+            tokens = self._tokens(start, end)
+            if len(tokens) <= room:
                 break
-            end = max(start + 1, min(end - 1, _strip_end(self.text, start, start + offsets[room][0])))
+            end = max(start + 1, min(end - 1, _strip_end(self.text, start, tokens[room])))
         return end
+
+    def _tokens(self, start: int, end: int) -> list[int]:
+        """Where the tokens of what is cut out begin: only the words at its two ends are other ones than before."""
+        first = start if _is_blank(self.text, start - 1) else _blank(self.text, start, end)
+        last = end if _is_blank(self.text, end) else _last_blank(self.text, first, end)
+        within = self.tokens[bisect_left(self.tokens, first) : bisect_left(self.tokens, last)]
+        return [*self._again(start, first), *within, *self._again(last, end)]
+
+    def _again(self, start: int, end: int) -> list[int]:
+        return [start + token[0] for token in self.offsets(self.text[start:end])] if start < end else []
 
 
 def _last(positions: list[int], limit: int) -> int:
@@ -223,6 +238,20 @@ def _last(positions: list[int], limit: int) -> int:
 
 def _is_blank(text: str, position: int) -> bool:
     return not 0 <= position < len(text) or text[position] in " \n\t"
+
+
+_BLANK = re.compile(r"[ \n\t]")
+
+
+def _blank(text: str, start: int, end: int) -> int:
+    """The first blank; end where there is none."""
+    found = _BLANK.search(text, start, end)
+    return found.start() if found else end
+
+
+def _last_blank(text: str, start: int, end: int) -> int:
+    """The last blank; start where there is none."""
+    return max(start, *(text.rfind(blank, start, end) for blank in " \n\t"))
 
 
 _NOT_SPACE = re.compile(r"\S")
