@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from pgvector.psycopg.halfvec import register_halfvec_info
-from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, IsolationLevel
 from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -33,7 +33,6 @@ _OPTIONS: dict[str, Any] = {
     "row_factory": dict_row,
 }
 _LOCAL = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as local (name, value)"
-_READ_ONLY = "set transaction isolation level repeatable read, read only"
 _HALFVEC = "select oid, typarray from pg_type where typname = 'halfvec'"
 
 # The type's number is the same for every connection to one database; looking it up once saves a round trip each.
@@ -194,10 +193,10 @@ class AsyncDatabase:
     ) -> AsyncCursor[DictRow]:
         await self._pool.open()
         connection = await self._taken(stack)
+        await connection.set_read_only(read_only or None)  # both are part of BEGIN, not of the session
+        await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ if read_only else None)
         await stack.enter_async_context(connection.pipeline())
         await stack.enter_async_context(connection.transaction())
-        if read_only:
-            await connection.execute(_READ_ONLY)
         await connection.execute(_LOCAL, _columns(local))
         return await stack.enter_async_context(connection.cursor(binary=True))
 
