@@ -148,11 +148,12 @@ for update
 select id, attempt, published_generation, chunks, collection_id, staged from documents where id = %(id)s for update
 
 -- name: store_chunks
--- One statement stores a slice of a generation with its lexemes and their weights.
+-- One statement stores a slice of a generation with its lexemes and their weights. What is long is sent as it is (b):
+-- as text, each element of an array would be looked through for what needs quoting.
 with analysed as materialized (
     select new.*, to_tsvector(%(language)s::regconfig, new.embedded) as words
-    from unnest(%(ordinals)s::int[], %(texts)s::text[], %(pages)s::int[], %(headings)s::jsonb[],
-                %(starts)s::int[], %(ends)s::int[], %(hashes)s::bytea[], %(embedded)s::text[])
+    from unnest(%(ordinals)s::int[], %(texts)b::text[], %(pages)s::int[], %(headings)s::jsonb[],
+                %(starts)s::int[], %(ends)s::int[], %(hashes)b::bytea[], %(embedded)b::text[])
          as new (ordinal, text, page, headings, start_char, end_char, text_hash, embedded)
 ), stored as (
     insert into chunks (tenant_id, collection_id, document_id, generation, ordinal, text, page, headings,
@@ -309,7 +310,7 @@ order by c.ordinal
 -- name: store_vectors
 insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
 select c.id, c.tenant_id, c.collection_id, c.document_id, c.generation, c.text_hash, new.embedding
-from unnest(%(chunk_ids)s::bigint[], %(embeddings)s::halfvec[]) as new (chunk_id, embedding)
+from unnest(%(chunk_ids)s::bigint[], %(embeddings)b::halfvec[]) as new (chunk_id, embedding)
 join chunks c on c.id = new.chunk_id
 on conflict (chunk_id) do nothing
 
