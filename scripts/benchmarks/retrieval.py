@@ -20,6 +20,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from pgvector import HalfVector
+from psycopg.rows import dict_row
 
 from scripts.benchmarks.corpus import DIMENSION, Corpus, load
 from scripts.benchmarks.throwaway import percentile, report
@@ -104,7 +105,7 @@ async def _prepare(connection: psycopg.AsyncConnection[Any]) -> None:
     from pgvector.psycopg import register_vector_async
 
     await register_vector_async(connection)
-    for setting in ("hnsw.ef_search = 40", "hnsw.iterative_scan = relaxed_order"):
+    for setting in ("hnsw.ef_search = 40", "hnsw.iterative_scan = relaxed_order", "enable_memoize = off"):
         await connection.execute(f"set {setting}".encode())
 
 
@@ -126,12 +127,14 @@ async def _hybrid_statement(
 ) -> list[int]:
     """The very statements the adapter sends, in a transaction that is open already, and nothing around them."""
     asked = {"tenant": tenant, "collection": "default", "question": text, "rare": 500}
-    await (await connection.execute(load_sql("search")["scope"], asked, binary=True)).fetchall()
-    scope = Scope(1, "english", chunks, epoch=1, visible=chunks, in_scope=chunks, space=1)
+    cursor = connection.cursor(binary=True, row_factory=dict_row)
+    row = await (await cursor.execute(load_sql("search")["scope"], asked)).fetchone()
+    assert row is not None
+    scope = Scope.of(row, chunks)
     statement = searcher.statement(False, True, compiled(None), space=1)
-    parameters = searcher.parameters(scope, text, vector, limit=10)
-    rows = await (await connection.execute(statement, parameters, binary=True)).fetchall()
-    return [row[0] for row in rows]
+    parameters = searcher.parameters(scope, vector, limit=10)
+    rows = await (await cursor.execute(statement, parameters)).fetchall()
+    return [row["chunk_id"] for row in rows]
 
 
 async def _filtered_recall(

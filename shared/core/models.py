@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -235,7 +236,7 @@ class Retrieved:
     passages: list[Passage]
     retrieval: str
     epoch: int
-    words: dict[str, float]
+    words: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from pgvector import HalfVector
@@ -29,6 +29,8 @@ _FIELDS = [field.name for field in fields(Passage)]
 _CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
 _NOTHING = sql.SQL("")
 _MOST_EF = 1_000  # what pgvector takes
+# no document is looked up twice, so what remembers them only costs
+_LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,35 @@ class SearchOptions:
 class Scope:
     """What a question is about to search. Chunks: in total, those the caller's labels leave, those the filter leaves.
 
-    space: the active one. always_exact: its index is not to be trusted.
+    space: the active one. always_exact: its index is not to be trusted. weights: a sparsevec of the question's IDF by
+    lexeme_index; most: the best BM25 there could be; words: the IDF of each lexeme.
     """
 
     collection_id: int
-    language: str
     total: int
     epoch: int
     visible: int
     in_scope: int
     space: int
-    always_exact: bool = False
+    always_exact: bool
+    weights: str
+    most: float
+    words: Mapping[str, float]
+
+    @classmethod
+    def of(cls, row: DictRow, in_scope: int) -> Self:
+        return cls(
+            row["id"],
+            row["chunks"],
+            row["epoch"],
+            row["visible"],
+            in_scope,
+            row["active_space"],
+            row["always_exact"],
+            row["weights"],
+            row["most"],
+            row["words"] or {},
+        )
 
 
 class Searcher:
@@ -92,7 +112,7 @@ class Searcher:
         in the snapshot that is searched, unless inactive says that it need not be.
         """
         wanted = max(self._candidates(limit), candidates or 0)
-        local = {"hnsw.ef_search": str(min(_MOST_EF, wanted)), "hnsw.iterative_scan": "relaxed_order"}
+        local = _LOCAL | {"hnsw.ef_search": str(min(_MOST_EF, wanted))}
         conditions = compiled(filter)
         async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
@@ -102,24 +122,20 @@ class Searcher:
             if exact and acl is not None and 2 * scope.visible < scope.total:
                 conditions = conditions.among(acl)
             statement = self.statement(exact, vector is not None, conditions, space.id, keywords=keywords)
-            parameters = self.parameters(scope, question, vector, limit) | conditions.parameters
+            parameters = self.parameters(scope, vector, limit) | conditions.parameters
             parameters |= {"candidates": wanted} | ({} if keywords else {"dense_weight": 1.0})
             rows = await (await cursor.execute(statement, parameters)).fetchall()
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
-        words = (rows[0]["words"] if rows else None) or {}
-        return Retrieved([_passage(row) for row in rows], how, scope.epoch, words)
+        return Retrieved([_passage(row) for row in rows], how, scope.epoch, scope.words if rows else {})
 
     def _candidates(self, limit: int) -> int:
         return max(self._options.candidates, 2 * limit)
 
-    def parameters(
-        self, scope: Scope, question: str, vector: NDArray[np.float32] | None, limit: int
-    ) -> dict[str, Any]:
+    def parameters(self, scope: Scope, vector: NDArray[np.float32] | None, limit: int) -> dict[str, Any]:
         return {
             "collection_id": scope.collection_id,
-            "language": scope.language,
-            "total": scope.total,
-            "question": question,
+            "weights": scope.weights,
+            "most": scope.most,
             "vector": None if vector is None else HalfVector(vector),
             "candidates": self._candidates(limit),
             "most_worded": self._options.most_worded,
@@ -151,16 +167,7 @@ class Searcher:
         in_scope = row["visible"]
         if conditions.parameters and in_scope > self._options.exact_below:
             in_scope = await self._filtered(cursor, row, conditions)
-        return Scope(
-            row["id"],
-            row["language"],
-            row["chunks"],
-            row["epoch"],
-            row["visible"],
-            in_scope,
-            row["active_space"],
-            row["always_exact"],
-        )
+        return Scope.of(row, in_scope)
 
     async def _filtered(
         self, cursor: AsyncCursor[DictRow], collection: DictRow, conditions: CompiledFilter
@@ -197,9 +204,9 @@ class Searcher:
             if scope.space != space.id:
                 raise _changed(space, scope)
             pool = self._pool(True, vector is not None, conditions, space.id, keywords=keywords)
-            parameters = self.parameters(scope, question, vector, 1) | conditions.parameters
+            parameters = self.parameters(scope, vector, 1) | conditions.parameters
             parameters |= {"document": document} | ({} if keywords else {"dense_weight": 1.0})
-            statement = sql.Composed([*pool, sql.SQL(_SQL["standing"])])
+            statement = sql.Composed([pool, sql.SQL(_SQL["standing"])])
             row = await (await cursor.execute(statement, parameters)).fetchone()
         assert row is not None
         places = {name: _place(row, name) for name in ("meaning", "words", "fused")}
@@ -217,23 +224,22 @@ class Searcher:
         self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: int, *, keywords: bool = True
     ) -> sql.Composed:
         pool = self._pool(exact, with_vector, conditions, space, keywords=keywords)
-        return sql.Composed([*pool, sql.SQL(_SQL["fused"])])
+        return sql.Composed([pool, sql.SQL(_SQL["fused"])])
 
     def _pool(
         self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: int, *, keywords: bool
-    ) -> list[sql.Composable]:
-        """What is asked, and the chunks that are scored."""
+    ) -> sql.Composed:
+        """The chunks that are scored."""
         sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
         name = ("exact" if exact else "ann") + sides
         worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
-        pool = sql.SQL(_SQL[name]).format(
+        return sql.SQL(_SQL[name]).format(
             vectors=sql.Identifier(f"vectors_{space:d}"),
             filter=conditions.chunk,
             document_filter=conditions.document,
             worded=worded,
             chunks_join=_CHUNKS if conditions.about_chunks else _NOTHING,
         )
-        return [sql.SQL(_SQL["asked"]).format(), pool]
 
 
 def _changed(space: Space, scope: Scope) -> SpaceChanged:

@@ -6,7 +6,7 @@
 -- name: scope
 -- What a question is about to search, and its epoch; visible are the chunks whose labels the caller may see. Leaves
 -- the question's rarest words, which together stand in few chunks, in app.terms, where the policy of chunk_terms
--- reads them. Where the canary found that the index misses too much, it is searched wider, or not used.
+-- reads them; weights are the question's lexemes with their IDF. Where the canary found that the index misses too much, it is searched wider, or not used.
 with scope as materialized (
     select c.id, c.language, c.chunks, c.documents, t.epoch, c.chunks - coalesce((
         select sum(l.chunks) from label_sets l
@@ -15,18 +15,26 @@ with scope as materialized (
     from collections c join tenants t on t.id = c.tenant_id
     where c.tenant_id = %(tenant)s and c.name = %(collection)s
 ), words as materialized (
-    select l.lexeme, l.chunks, sum(l.chunks) over (order by l.chunks, l.lexeme) as running
-    from scope, unnest(tsvector_to_array(to_tsvector(scope.language, %(question)s))) as asked (lexeme)
-    join lexemes l on l.collection_id = (select id from scope) and l.lexeme = asked.lexeme
-    where l.chunks > 0
+    select asked.lexeme, lexeme_index(asked.lexeme) as index, l.chunks,
+           ln(1 + (scope.chunks - known.chunks + 0.5::float8) / (known.chunks + 0.5::float8)) as idf,
+           sum(l.chunks) over (order by l.chunks, l.lexeme) as running
+    from scope
+    cross join unnest(tsvector_to_array(to_tsvector(scope.language, %(question)s))) as asked (lexeme)
+    left join lexemes l on l.collection_id = scope.id and l.lexeme = asked.lexeme
+    cross join lateral (select case when l.chunks <= scope.chunks then l.chunks else 0 end as chunks) as known
 )
-select id, language::text, chunks, documents, epoch, visible, active.space as active_space,
+select id, chunks, documents, epoch, visible, active.space as active_space,
        coalesce(tuned.exact, false) as always_exact,
        case when tuned.ef_search is not null then
            set_config('hnsw.ef_search', greatest(tuned.ef_search, current_setting('hnsw.ef_search', true)::int)::text, true)
        end as ef_search, set_config('app.terms', coalesce((
     select string_agg(quote_literal(scope.id || ':' || lexeme), '|')
-    from words where running <= %(rare)s or running = words.chunks), ''), true) as terms
+    from words where chunks > 0 and (running <= %(rare)s or running = words.chunks)), ''), true) as terms,
+       (select '{' || coalesce(string_agg(index || ':' || idf, ','), '') || '}/268435456'
+        from (select index, sum(idf) as idf from words group by index) as hashed) as weights,
+       -- no word weighs more than k1 + 1 = 1.9 times its IDF
+       (select greatest(1.9 * sum(idf), 1e-9) from words) as most,
+       (select jsonb_object_agg(lexeme, idf) from words) as words
 from scope
 cross join (select s.id as space from spaces s where s.state = 'active') as active
 left join search_tunings tuned on tuned.collection_id = scope.id and tuned.space_id = active.space
@@ -40,24 +48,10 @@ from (
     limit %(most)s
 ) as counted
 
--- name: asked
--- The question's lexemes with their IDF.
-with words as materialized (
-    select asked.lexeme, lexeme_index(asked.lexeme) as index,
-           ln(1 + (%(total)s - coalesce(l.chunks, 0) + 0.5) / (coalesce(l.chunks, 0) + 0.5)) as idf
-    from unnest(tsvector_to_array(to_tsvector(%(language)s::regconfig, %(question)s))) as asked (lexeme)
-    left join lexemes l on l.collection_id = %(collection_id)s and l.lexeme = asked.lexeme and l.chunks <= %(total)s
-), asked as materialized (
-    select (select ('{{' || coalesce(string_agg(index || ':' || idf, ','), '') || '}}/268435456')::sparsevec
-            from (select index, sum(idf) as idf from words group by index) as w) as weights,
-           -- no word weighs more than k1 + 1 = 1.9 times its IDF
-           (select greatest(1.9 * sum(idf), 1e-9)::float8 from words) as most
-),
-
 -- name: exact
 -- Every chunk in scope is scored: nothing can be missed.
-pool as materialized (
-    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
+with pool as materialized (
+    select c.id, -(c.weights <#> %(weights)s::sparsevec) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
     from documents d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     join {vectors} v on v.chunk_id = c.id
@@ -66,17 +60,17 @@ pool as materialized (
 
 -- name: exact_keywords
 -- The same without a vector, when the encoder is not the one of the index.
-pool as materialized (
-    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 0.0::float8 as dense
+with pool as materialized (
+    select c.id, -(c.weights <#> %(weights)s::sparsevec) as lexical, 0.0::float8 as dense
     from documents d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
-      and -(c.weights <#> (select weights from asked)) > 0
+      and -(c.weights <#> %(weights)s::sparsevec) > 0
 ),
 
 -- name: exact_vectors
 -- The same without keywords.
-pool as materialized (
+with pool as materialized (
     select c.id, 0.0::float8 as lexical, 1 - (v.embedding <=> %(vector)s) as dense
     from documents d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
@@ -87,8 +81,8 @@ pool as materialized (
 -- name: ann
 -- Candidates: the nearest by HNSW (which goes on scanning until enough pass the filter), and the best by BM25
 -- among the chunks that hold one of the question's rarest words.
-nearest as materialized (
-    select v.chunk_id as id
+with nearest as materialized (
+    select v.chunk_id as id, 1 - (v.embedding <=> %(vector)s) as dense
     from {vectors} v
     join documents d on d.id = v.document_id and d.published_generation = v.generation
     {chunks_join}
@@ -96,14 +90,15 @@ nearest as materialized (
     order by v.embedding <=> %(vector)s
     limit %(candidates)s
 ), {worded}, pool as materialized (
-    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
-    from (select id from nearest union select id from worded) as candidate
-    join chunks c on c.id = candidate.id
-    join {vectors} v on v.chunk_id = c.id
+    select n.id, -(c.weights <#> %(weights)s::sparsevec) as lexical, n.dense
+    from nearest n join chunks c on c.id = n.id
+    union
+    select w.id, w.lexical, 1 - (v.embedding <=> %(vector)s)
+    from worded w join {vectors} v on v.chunk_id = w.id
 ),
 
 -- name: ann_vectors
-pool as materialized (
+with pool as materialized (
     select v.chunk_id as id, 0.0::float8 as lexical, 1 - (v.embedding <=> %(vector)s) as dense
     from {vectors} v
     join documents d on d.id = v.document_id and d.published_generation = v.generation
@@ -114,35 +109,37 @@ pool as materialized (
 ),
 
 -- name: ann_keywords
-{worded}, pool as materialized (
-    select c.id, -(c.weights <#> (select weights from asked)) as lexical, 0.0::float8 as dense
-    from worded join chunks c using (id)
+with {worded}, pool as materialized (
+    select id, lexical, 0.0::float8 as dense from worded
 ),
 
 -- name: worded
+-- The best come first, so that no more documents are looked up than it takes to fill the candidates. The chunks are an
+-- array, which one scan of their index finds all of.
 worded as materialized (
-    select id from (
-        select c.id, c.weights
-        from (select chunk_id from chunk_terms limit %(most_worded)s) as found
-        join chunks c on c.id = found.chunk_id
-        join documents d on d.id = c.document_id and d.published_generation = c.generation
-        where {filter}
-    ) as visible
-    order by weights <#> (select weights from asked)
+    select c.id, c.lexical
+    from (
+        select c.id, c.document_id, c.generation, c.page, -(c.weights <#> %(weights)s::sparsevec) as lexical
+        from chunks c
+        where c.id = any(array(select chunk_id from chunk_terms limit %(most_worded)s))
+        order by lexical desc, c.id
+    ) as c
+    join documents d on d.id = c.document_id and d.published_generation = c.generation
+    where {filter}
+    order by c.lexical desc, c.id
     limit %(candidates)s
 )
 
 -- name: fused
 ranked as materialized (
-    select id, dense, lexical / (select most from asked) as lexical,
-           %(dense_weight)s * greatest(dense, 0) + (1 - %(dense_weight)s) * lexical / (select most from asked) as score
+    select id, dense, lexical / %(most)s as lexical,
+           %(dense_weight)s * greatest(dense, 0) + (1 - %(dense_weight)s) * lexical / %(most)s as score
     from pool
     order by score desc, id
     limit %(limit)s
 )
 select r.id as chunk_id, c.document_id, c.generation, 's3://' || d.bucket || '/' || d.key as uri, c.text, c.page, c.headings,
-       c.start_char as start, r.score, r.dense, r.lexical, d.metadata,
-       (select jsonb_object_agg(lexeme, idf) from words) as words
+       c.start_char as start, r.score, r.dense, r.lexical, d.metadata
 from ranked r
 join chunks c on c.id = r.id
 join documents d on d.id = c.document_id
@@ -151,8 +148,8 @@ order by r.score desc, r.id
 -- name: standing
 -- One document among everything in the pool: the best of its chunks on each side, and how many are better.
 scored as materialized (
-    select id, dense, lexical / (select most from asked) as lexical,
-           %(dense_weight)s * greatest(dense, 0) + (1 - %(dense_weight)s) * lexical / (select most from asked) as score
+    select id, dense, lexical / %(most)s as lexical,
+           %(dense_weight)s * greatest(dense, 0) + (1 - %(dense_weight)s) * lexical / %(most)s as score
     from pool
 ), mine as materialized (
     select count(*) as chunks, max(s.dense) as dense, max(s.lexical) as lexical, max(s.score) as score
