@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -62,6 +63,25 @@ def test_what_is_left_is_found(installation: Installation, sweeper: Sweeper, wha
     installation.rows(LEFT[what] + " returning 1")
     report = task(sweeper, "audit")
     assert (report["clean"], report["findings"][what]) == (False, 1), report
+
+
+def test_answers_to_requests_of_tenants_that_fell_silent_are_forgotten_by_the_sweep(
+    installation: Installation, sweeper: Sweeper
+) -> None:
+    """Who asks on removes their own; nobody else would remove these."""
+    silent = uuid.uuid4()
+    installation.add_key(silent, ["query"])
+    for tenant in (installation.tenant, silent):
+        for age in ("2 days", "1 hour"):
+            installation.rows(
+                "insert into idempotent_requests (tenant_id, key, fingerprint, lease_until, created_at) "
+                "values (%s, %s, '', now(), now() - %s::interval) returning 1",
+                *(tenant, age, age),
+            )
+    assert not task(sweeper, "audit")["clean"]
+    assert task(sweeper, "sweep")["upkeep"]["requests"] == 2
+    assert task(sweeper, "audit")["clean"]
+    assert installation.rows("select key from idempotent_requests") == [{"key": "1 hour"}] * 2
 
 
 def test_a_document_goes_when_its_time_has_come_and_its_object_was_not_put_again(

@@ -191,7 +191,12 @@ class SweepStore:
         """How many rows that are kept for a while only were removed, by what they were."""
         with self._sweeping() as cursor:
             row = cursor.execute(_SQL["forget"], {"most": _FORGOTTEN}).fetchone()
-        return dict(row or {})
+            silent = cursor.execute(_SQL["silent_requesters"], {"most": _FORGOTTEN}).fetchall()
+        return {**(row or {}), "requests": sum(self._forget_requests(one["tenant_id"]) for one in silent)}
+
+    def _forget_requests(self, tenant: UUID) -> int:
+        with self._database.transaction(tenant) as cursor:
+            return cursor.execute(_SQL["forget_requests"], {"tenant": tenant}).rowcount
 
     def close(self) -> None:
         self._epochs.close()

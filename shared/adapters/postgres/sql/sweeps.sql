@@ -238,3 +238,11 @@ with old_answers as (
 select (select count(*) from old_answers) as answers, (select count(*) from old_similar) as semantic_answers,
        (select count(*) from old_usage) as usage_days, (select count(*) from old_wakeups) as wakeups,
        (select count(*) from old_messages) as webhook_messages, (select count(*) from old_jobs) as jobs, (select count(*) from old_sweeps) as sweeps
+
+-- name: silent_requesters
+-- Tenants of whom answers to requests that may be sent twice are kept longer than they have to be; those who ask on
+-- remove their own.
+select distinct tenant_id from idempotent_requests where created_at < now() - interval '1 day' limit %(most)s
+
+-- name: forget_requests
+delete from idempotent_requests where tenant_id = %(tenant)s and created_at < now() - interval '1 day'
