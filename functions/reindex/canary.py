@@ -1,16 +1,17 @@
 """The canary: does the index still find what is there?
 
 Each collection that is searched by the index is asked for the neighbours of some of its own chunks, with the index and
-without. One that misses too much is searched wider from then on, or exactly when that does not help, and somebody is told.
+without: in all of it, and within what people may filter by. One that misses too much is searched wider from then on, or exactly when that does not help, and somebody is told.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared.core.canary import LADDER, Tuning, Watched, recall
+from shared.core.canary import LADDER, Tuning, Watched, Within, recall
 from shared.telemetry import get_logger, metrics
 
 _log = get_logger(__name__)
@@ -18,11 +19,23 @@ _log = get_logger(__name__)
 
 class Store(Protocol):
     def watched(self, more_than: int) -> list[Watched]: ...
-    def sample(self, watched: Watched, samples: int) -> list[Any]: ...
-    def by_index(self, watched: Watched, vectors: Sequence[Any], ef_search: int) -> list[list[int]]: ...
-    def exactly(self, watched: Watched, vectors: Sequence[Any]) -> list[list[int]]: ...
+    def filters(self, watched: Watched, more_than: int) -> list[Within]: ...
+    def sample(self, watched: Watched, within: Within, samples: int) -> list[Any]: ...
+    def by_index(
+        self, watched: Watched, within: Within, vectors: Sequence[Any], ef_search: int
+    ) -> list[list[int]]: ...
+    def exactly(self, watched: Watched, within: Within, vectors: Sequence[Any]) -> list[list[int]]: ...
     def tune(self, watched: Watched, tuning: Tuning) -> None: ...
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """vectors, looked for within; there: what has to be found, for each."""
+
+    within: Within
+    vectors: list[Any]
+    there: list[list[int]]
 
 
 class Canary:
@@ -59,15 +72,25 @@ class Canary:
         self._store.close()
 
     def _judged(self, watched: Watched) -> Tuning:
-        vectors = self._store.sample(watched, self._samples)
-        there = self._store.exactly(watched, vectors)
-        usual = recall(self._store.by_index(watched, vectors, LADDER[0]), there)
+        filters: list[Within] = [{}, *self._store.filters(watched, self._more_than)]
+        asked = [self._asked(watched, within) for within in filters]
+        usual = self._recall(watched, asked, LADDER[0])
         if usual >= self._bar:
             return Tuning(usual)
         for width in LADDER[1:]:
-            if recall(self._store.by_index(watched, vectors, width), there) >= self._bar:
+            if self._recall(watched, asked, width) >= self._bar:
                 return Tuning(usual, ef_search=width)
         return Tuning(usual, exact=True)
+
+    def _asked(self, watched: Watched, within: Within) -> _Asked:
+        vectors = self._store.sample(watched, within, self._samples)
+        return _Asked(within, vectors, self._store.exactly(watched, within, vectors))
+
+    def _recall(self, watched: Watched, asked: Sequence[_Asked], width: int) -> float:
+        """The worst of them: who asks within a filter is not helped by what others find."""
+        return min(
+            recall(self._store.by_index(watched, one.within, one.vectors, width), one.there) for one in asked
+        )
 
     def _alarm(self, watched: Watched, tuning: Tuning) -> None:
         now = "scanned exactly" if tuning.exact else f"searched with ef_search {tuning.ef_search}"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 USUAL_EF = 40
 LADDER = (USUAL_EF, 100, 200, 400)
+
+Within = dict[str, Any]
+"""Metadata that documents must have; empty: all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import uuid
 from typing import Any
 
 import psycopg
@@ -25,21 +27,27 @@ def canary(installation: Installation, **settings: Any) -> dict[str, Any]:
         return handle({"task": "canary"}, context, lambda: sweeper.services)
 
 
-def put(installation: Installation, first: int, last: int) -> None:
+def put(
+    installation: Installation,
+    first: int,
+    last: int,
+    folder: str = "",
+    metadata: dict[str, str] | None = None,
+) -> None:
     for number in range(first, last):
         text = "\n\n".join(
             f"# Day {number}.{part}\n\nBell {part} of day {number} rang {part} times." for part in range(20)
         )
-        installation.put(f"{number}.md", text)
+        installation.put(f"{folder}{number}.md", text, metadata)
     work_off(installation)
 
 
-def lose(installation: Installation, first: int, last: int) -> None:
+def lose(installation: Installation, first: int, last: int, *where: Any) -> None:
     """What is put now is in the table and not in the index, as after a crash of which the index remembers nothing."""
     ready = "update pg_index set indisready = %s where indexrelid = 'vectors_1_hnsw'::regclass"
     with psycopg.connect(admin_url(installation), autocommit=True) as connection:
         connection.execute(ready, [False])
-        put(installation, first, last)
+        put(installation, first, last, *where)
         connection.execute(ready, [True])
 
 
@@ -64,6 +72,32 @@ def test_an_index_that_lost_rows_raises_the_alarm_and_is_not_used_until_it_is_so
             connection.execute("reindex index vectors_1_hnsw")
         assert canary(installation)["alarms"] == {}
         assert found(api)["retrieval"] == "ann"
+
+
+def test_what_is_lost_within_a_filter_raises_the_alarm_of_the_tenant_that_asks_by_it(
+    installation: Installation,
+) -> None:
+    """One document of ten, which in all of the index hardly shows; of two of its site it is half. Another tenant's index
+    is sound."""
+    tenant = uuid.uuid4()
+    installation.add_key(tenant, ["query"])
+    folder, north = f"tenants/{tenant}/", {"site": "north"}
+    put(installation, 0, 2)
+    put(installation, 0, 8, folder)
+    put(installation, 8, 9, folder, north)
+    lose(installation, 9, 10, folder, north)
+    collections = installation.rows("select id, tenant_id from collections")
+    own = next(row["id"] for row in collections if row["tenant_id"] == tenant)
+    installation.rows("update documents set metadata = '{}' where tenant_id = %s returning 1", tenant)
+    assert canary(installation, canary_samples=1000, canary_recall=0.8)["alarms"] == {}
+    installation.rows(
+        "update documents set metadata = %s where key = any(%s) returning 1",
+        json.dumps(north),
+        [f"{folder}8.md", f"{folder}9.md"],
+    )
+    report = canary(installation, canary_samples=1000, canary_recall=0.8)
+    assert (report["collections"], report["alarms"]) == (2, {own: "exact"}), report
+    assert installation.rows("select tenant_id from search_tunings") == [{"tenant_id": tenant}]
 
 
 def test_small_collections_are_left_alone(installation: Installation) -> None:

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgvector import HalfVector
+from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import vectors_statement
 from shared.adapters.postgres.sql import load
-from shared.core.canary import Tuning, Watched
+from shared.core.canary import Tuning, Watched, Within
 
 _SQL = load("canary")
 _SWEEPING = {"app.sweep": "on"}
 _DEPTH = 10
+_FILTERS = 3  # of one collection
 
 
 class CanaryStore:
@@ -27,18 +29,27 @@ class CanaryStore:
             rows = cursor.execute(_SQL["collections"], {"more_than": more_than}).fetchall()
         return [Watched(row["id"], row["tenant_id"], row["space"]) for row in rows]
 
-    def sample(self, watched: Watched, samples: int) -> list[HalfVector]:
-        rows = self._rows("sample", watched, {}, {"samples": samples})
+    def filters(self, watched: Watched, more_than: int) -> list[Within]:
+        """Metadata that more chunks than that have, and not all: what questions may be narrowed to."""
+        rows = self._rows("filters", watched, {}, {"more_than": more_than, "most": _FILTERS})
+        return [row["within"] for row in rows]
+
+    def sample(self, watched: Watched, within: Within, samples: int) -> list[HalfVector]:
+        rows = self._rows("sample", watched, {}, {"within": Jsonb(within), "samples": samples})
         return [row["embedding"] for row in rows]
 
-    def by_index(self, watched: Watched, vectors: Sequence[HalfVector], ef_search: int) -> list[list[int]]:
+    def by_index(
+        self, watched: Watched, within: Within, vectors: Sequence[HalfVector], ef_search: int
+    ) -> list[list[int]]:
         """Chunk ids, nearest first, as questions get them when they are searched that wide."""
         local = {"hnsw.ef_search": str(ef_search), "hnsw.iterative_scan": "relaxed_order"}
         # anything that sorts would not be the index
-        return self._nearest(watched, vectors, local | {"enable_seqscan": "off", "enable_sort": "off"})
+        return self._nearest(
+            watched, within, vectors, local | {"enable_seqscan": "off", "enable_sort": "off"}
+        )
 
-    def exactly(self, watched: Watched, vectors: Sequence[HalfVector]) -> list[list[int]]:
-        return self._nearest(watched, vectors, {"enable_indexscan": "off"})
+    def exactly(self, watched: Watched, within: Within, vectors: Sequence[HalfVector]) -> list[list[int]]:
+        return self._nearest(watched, within, vectors, {"enable_indexscan": "off"})
 
     def tune(self, watched: Watched, tuning: Tuning) -> None:
         """Questions go by it from now on."""
@@ -51,12 +62,11 @@ class CanaryStore:
         self._database.close()
 
     def _nearest(
-        self, watched: Watched, vectors: Sequence[HalfVector], local: dict[str, str]
+        self, watched: Watched, within: Within, vectors: Sequence[HalfVector], local: dict[str, str]
     ) -> list[list[int]]:
-        return [
-            [row["id"] for row in self._rows("nearest", watched, local, {"vector": vector, "limit": _DEPTH})]
-            for vector in vectors
-        ]
+        asked = {"within": Jsonb(within), "limit": _DEPTH}
+        found = [self._rows("nearest", watched, local, asked | {"vector": vector}) for vector in vectors]
+        return [[row["id"] for row in rows] for rows in found]
 
     def _rows(
         self, name: str, watched: Watched, local: dict[str, str], values: dict[str, Any]

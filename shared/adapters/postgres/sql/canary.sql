@@ -11,15 +11,31 @@ order by c.id
 -- Vectors of chunks that can be found: each lies in the middle of its own neighbours.
 select v.embedding
 from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
-where v.tenant_id = %(tenant)s and v.collection_id = %(collection)s
+where v.tenant_id = %(tenant)s and v.collection_id = %(collection)s and d.metadata @> %(within)s
 order by random()
 limit %(samples)s
+
+-- name: filters
+-- What some of the documents say of themselves, and people filter by: the rarest for which the index is still used, since
+-- they are the hardest for it.
+with described as materialized (
+    select d.metadata, count(*) as chunks
+    from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
+    where v.tenant_id = %(tenant)s and v.collection_id = %(collection)s
+    group by d.id, d.metadata
+)
+select jsonb_build_object(name, value) as within
+from described, jsonb_each(metadata) as said (name, value)
+group by name, value
+having sum(chunks) > %(more_than)s and sum(chunks) < (select sum(chunks) from described)
+order by sum(chunks), name, value
+limit %(most)s
 
 -- name: nearest
 -- As a question finds them, before its words are looked at.
 select v.chunk_id as id
 from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
-where v.collection_id = %(collection)s
+where v.collection_id = %(collection)s and d.metadata @> %(within)s
 order by v.embedding <=> %(vector)s
 limit %(limit)s
 
