@@ -13,6 +13,8 @@ from shared.core.errors import Conflict, NotFound
 from shared.core.models import KnownSpace
 from shared.core.planning import Change, Pace, Size, planned
 
+_NEEDED = {"recall", "ndcg"}
+
 
 class Store(Protocol):
     async def listed(self) -> Sequence[KnownSpace]: ...
@@ -112,8 +114,11 @@ class SpaceService:
 
 
 def _objection(evidence: Sequence[dict[str, Any]]) -> str | None:
+    """Overlap alone is none in favour: a space that finds other documents may be better or worse."""
     if not evidence:
         return "no evaluation of both spaces was given"
+    if not any(one["changes"].keys() >= _NEEDED for one in evidence):
+        return "no evaluation says which documents were expected, so that recall and nDCG could be compared"
     worse = [
         f"{', '.join(one['worse'])} (evaluations {one['before']} and {one['after']})"
         for one in evidence

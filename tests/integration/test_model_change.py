@@ -189,17 +189,11 @@ def test_a_space_that_answers_worse_is_refused_unless_somebody_says_why(
     work_off(town)
     fill(town, space, following.encode)
     _spoil(town, space)
-    runs = []
-    for where in (1, space):
-        new = {"name": "x", "questions_digest": "0" * 64, "space": where, "k": 1}
-        id = api.post("/v1/evaluations", json=new).json()["id"]
-        for number, (question, key) in enumerate(
-            [("Who illuminates a beacon at nightfall?", "lights.txt"), ("What do bakers use?", "bread.txt")]
-        ):
-            asked = {"number": number, "question": question, "documents": [key]}
-            assert api.post(f"/v1/evaluations/{id}/questions", json=asked).status_code == 200
-        assert api.post(f"/v1/evaluations/{id}/finish").json()["summary"]["questions"] == 2
-        runs.append(id)
+    questions = {
+        "Who illuminates a beacon at nightfall?": ["lights.txt"],
+        "What do bakers use?": ["bread.txt"],
+    }
+    runs = [evaluated(api, where, questions) for where in (1, space)]
     body: dict[str, Any] = {"evaluations": [{"before": runs[0], "after": runs[1]}]}
     refused = api.post(f"/v1/index/spaces/{space}/promote", json=body)
     assert (refused.status_code, "recall, ndcg" in refused.text) == (409, True), refused.text
@@ -208,6 +202,37 @@ def test_a_space_that_answers_worse_is_refused_unless_somebody_says_why(
     forced = api.post(f"/v1/index/spaces/{space}/promote", json=body | {"force_reason": "I know better"})
     assert forced.json()["forced_because"] == "I know better"
     assert forced.json()["evidence"][0]["worse"] == ["recall", "ndcg"]
+
+
+def evaluated(api: TestClient, space: int, questions: dict[str, list[str]]) -> int:
+    """The evaluation of these questions, each with the documents that are expected."""
+    new = {"name": "x", "questions_digest": "0" * 64, "space": space, "k": 1}
+    id = int(api.post("/v1/evaluations", json=new).json()["id"])
+    for number, (question, documents) in enumerate(questions.items()):
+        asked = {"number": number, "question": question, "documents": documents}
+        assert api.post(f"/v1/evaluations/{id}/questions", json=asked).status_code == 200
+    assert api.post(f"/v1/evaluations/{id}/finish").json()["summary"]["questions"] == len(questions)
+    return id
+
+
+def test_questions_without_expectations_are_no_reason_to_promote(
+    town: Installation, api: TestClient, following: OnnxEmbedder
+) -> None:
+    """A replay tells how much is found by both. Together with a golden set, both have to be good enough."""
+    space = build(town, following)
+    recent: dict[str, list[str]] = {"Who illuminates a beacon at nightfall?": [], "What do bakers use?": []}
+    replay, golden = (
+        {"before": evaluated(api, 1, asked), "after": evaluated(api, space, asked)}
+        for asked in (recent, {QUESTION: ["lights.txt"]})
+    )
+    path = f"/v1/index/spaces/{space}/promote"
+    refused = api.post(path, json={"evaluations": [replay]})
+    assert (refused.status_code, "which documents were expected" in refused.text) == (409, True)
+    _spoil(town, space)
+    replay["after"] = evaluated(api, space, recent)
+    refused = api.post(path, json={"evaluations": [replay, golden], "least_overlap": 0.5})
+    assert (refused.status_code, "overlap (evaluations" in refused.text) == (409, True), refused.text
+    assert api.post(path, json={"evaluations": [replay, golden]}).status_code == 200
 
 
 def _spoil(town: Installation, space: int) -> None:
