@@ -21,10 +21,24 @@ from shared.core.errors import Conflict
 from shared.core.models import Space
 
 # Each after what it points to. facets are made of documents' metadata by their trigger.
-STATE = ("tenants", "api_keys", "collections", "usage_days", "evaluations", "evaluation_outcomes")
+STATE = (
+    "tenants",
+    "api_keys",
+    "collections",
+    "usage_days",
+    "evaluations",
+    "evaluation_outcomes",
+    "answer_feedback",
+    "webhooks",
+)
 INDEX = ("documents", "chunks", "chunk_terms", "lexemes", "label_sets")
 _SPACE_FIELDS = ("name", "fingerprint", "model", "revision", "dimension")
-_NUMBERED = ("collections", "chunks", "evaluations")  # whose identities go on after the restored ones
+_NUMBERED = (
+    "collections",
+    "chunks",
+    "evaluations",
+    "answer_feedback",
+)  # whose identities go on after the restored ones
 _AT_ONCE = 500
 Record = tuple[str, list[str]]
 
