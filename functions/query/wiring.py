@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.query import rendering
+from functions.query import model_wiring, rendering
 from functions.query.administration import AdministrationService
 from functions.query.answer_cache import AnswerCache
 from functions.query.answering import ANSWER_VERSION, AnswerService, Models
@@ -26,7 +26,6 @@ from functions.query.jobs import JobService
 from functions.query.likeness import SemanticCache
 from functions.query.monitoring import Watched
 from functions.query.passages import PassageService
-from functions.query.prompting import Budget, CountTokens, estimated_tokens
 from functions.query.service import QueryService
 from functions.query.spending import Spending
 from functions.query.uploads import UploadService
@@ -60,9 +59,7 @@ from shared.adapters.postgres.webhooks import WebhookStore
 from shared.adapters.reranker import Reranker
 from shared.adapters.s3 import Bucket
 from shared.adapters.s3_links import Links
-from shared.core.completion import Prices
 from shared.core.credentials import Limits
-from shared.core.errors import SpaceMismatch
 from shared.core.likeness import SAME_FROM
 from shared.core.models import Space
 from shared.core.recipes import Recipe
@@ -118,7 +115,7 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     """
     telemetry.configure(settings.log_level)
     url = settings.database_url.get_secret_value()
-    models, generators = await _models(settings)
+    models, generators = await model_wiring.answering_models(settings)
     database = AsyncDatabase(url, max_connections=settings.max_connections)
     catalog = Catalog(database)
     space = await _active_space(catalog, database, generators)
@@ -126,10 +123,10 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     epochs = EpochStore(writes, told, answers=True)
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     searcher = Searcher(database, SearchOptions(exact_below=settings.exact_below))
-    encoders = _encoders(settings, embedder)
+    encoders = model_wiring.encoders(settings, embedder)
     if space.fingerprint not in encoders:
         _log.error("encoder_refused", reason=f"the active space is {space.name!r}")
-    reranker = _reranker(settings)
+    reranker = model_wiring.reranker(settings)
     questions = QueryService(searcher, catalog, encoders, space, reranker)
     answers = AnswerStore(database)
     pepper = settings.pepper.get_secret_value()
@@ -269,71 +266,3 @@ def _similarity(settings: QuerySettings, space: Space) -> float | None:
 def _chunk_room(settings: QuerySettings) -> int:
     """The most tokens of a chunk: what the encoder reads, less what a prefix and special tokens may take of it."""
     return Manifest.read(settings.model_dir).max_tokens - 16
-
-
-async def _models(settings: QuerySettings) -> tuple[Models, list[Generator]]:
-    main = _generator(settings, "generator", _proxy_token(settings))
-    fallback = _generator(settings, "fallback", {})
-    generators = [generator for generator in (main, fallback) if generator is not None]
-    try:
-        for generator in generators:
-            await generator.check()
-    except BaseException:
-        for generator in generators:
-            await generator.aclose()
-        raise
-    budget = Budget(settings.generator_context, settings.generator_max_tokens)
-    return Models(main, fallback, budget, _counter(settings)), generators
-
-
-def _generator(settings: QuerySettings, prefix: str, headers: Mapping[str, str]) -> Generator | None:
-    url, key = getattr(settings, f"{prefix}_url"), getattr(settings, f"{prefix}_api_key")
-    if url is None:
-        return None
-    return Generator(
-        url,
-        key.get_secret_value() if key else None,
-        getattr(settings, f"{prefix}_model"),
-        headers=headers,
-        prices=Prices(settings.price_prompt, settings.price_completion, settings.price_gpu_second),
-        setting=f"RAGZERO_{prefix.upper()}",
-    )
-
-
-def _reranker(settings: QuerySettings) -> Reranker | OnnxReranker | None:
-    if settings.rerank_dir is not None:
-        from shared.adapters.onnx_reranker import OnnxReranker  # few have one: loaded when first used
-
-        return OnnxReranker.load(settings.rerank_dir, settings.encoder_threads)
-    if settings.rerank_url is None or settings.rerank_model is None:
-        return None
-    key = settings.rerank_api_key
-    return Reranker(settings.rerank_url, key.get_secret_value() if key else None, settings.rerank_model)
-
-
-def _proxy_token(settings: QuerySettings) -> dict[str, str]:
-    key, secret = settings.generator_proxy_key, settings.generator_proxy_secret
-    if key is None or secret is None:
-        return {}
-    return {"Modal-Key": key.get_secret_value(), "Modal-Secret": secret.get_secret_value()}
-
-
-def _counter(settings: QuerySettings) -> CountTokens:
-    if settings.generator_tokenizer is None:
-        return estimated_tokens
-    from tokenizers import Tokenizer  # heavy: loaded when first used
-
-    tokenizer = Tokenizer.from_file(str(settings.generator_tokenizer))
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
-
-
-def _encoders(settings: QuerySettings, given: OnnxEmbedder | None) -> dict[str, OnnxEmbedder]:
-    """By the fingerprint of its space: that of the model the settings name, or given, and of the one to follow it."""
-    loaded = [given] if given else []
-    for folder in (None if given else settings.model_dir, settings.next_model_dir):
-        if folder is not None:
-            try:
-                loaded.append(OnnxEmbedder.load(folder, threads=settings.encoder_threads))
-            except SpaceMismatch as error:
-                _log.error("encoder_refused", reason=str(error))
-    return {embedder.fingerprint: embedder for embedder in loaded}
