@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from functions.query.app import create_app
+from shared.adapters.postgres.catalog import Catalog
+from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres.search import Searcher, SearchOptions
+from shared.core.filters import Filter, parse
 from tests.support.documents import pdf_bytes
 from tests.support.installation import Installation
 
@@ -109,6 +114,28 @@ def test_an_encoder_that_does_not_match_leaves_keywords_and_says_so(
     assert answer["retrieval"] == f"{mode}_keywords"
     assert answer["warnings"]
     assert "polecat" in answer["answer"]
+
+
+def test_candidates_by_words_are_those_that_pass_the_filter(filled: Installation) -> None:
+    """The best two by words would be others, were the documents looked at after the candidates are cut."""
+    url = filled.query_settings().database_url.get_secret_value()
+    options = SearchOptions(exact_below=0, candidates=2)
+
+    async def answered(wanted: Filter | None) -> list[str]:
+        database = AsyncDatabase(url, max_connections=1)
+        try:
+            searcher = Searcher(database, options)
+            space = await Catalog(database).space()
+            asked = ("default", "which badger or otter was seen in the reserve?", None, space)
+            return [
+                passage.uri.rsplit("/", 1)[-1]
+                for passage in (await searcher.search(filled.tenant, *asked, limit=1, filter=wanted)).passages
+            ]
+        finally:
+            await database.close()
+
+    assert asyncio.run(answered(None))[0] in {"badger.txt", "otter.txt"}
+    assert asyncio.run(answered(parse({"number": "7"}))) == ["raven.txt"]
 
 
 def test_a_question_of_common_words_only_is_answered_honestly(api: TestClient) -> None:
