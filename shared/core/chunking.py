@@ -269,11 +269,15 @@ def _strip_end(text: str, start: int, end: int) -> int:
 # --- sentences ---
 
 _CLOSERS = "\"'”’»›)\\]}）」』】》〉"
-# Possessive quantifiers, and a lookbehind so that a run of stops is looked at once, keep this linear.
+_WIDE_STOPS = "。！？｡"
+_STOPS = ".!?…؟۔।॥։።။។"
+# Possessive quantifiers, and a lookbehind so that a run of stops is looked at once, keep this linear; nearly every
+# character is passed over at the first look.
 _CANDIDATE = re.compile(
-    rf"(?<![。！？｡])[。！？｡]++[{_CLOSERS}]*+"
-    rf"|(?P<stop>(?<![.!?…؟۔।॥։።။។])[.!?…؟۔।॥։።။។]++[{_CLOSERS}]*+)(?=\s)"
-    rf"|(?P<line>\n\s*+)"
+    rf"(?=[\n{_STOPS}{_WIDE_STOPS}])(?:"
+    rf"(?<![{_WIDE_STOPS}])[{_WIDE_STOPS}]++[{_CLOSERS}]*+"
+    rf"|(?P<stop>(?<![{_STOPS}])[{_STOPS}]++[{_CLOSERS}]*+)(?=\s)"
+    rf"|(?P<line>\n\s*+))"
 )
 _LIST_ITEM = re.compile(r"(?:[-*•‣◦▪–—·]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s")
 _NEXT_WORD = re.compile(r"[\s\"'“‘«(\[]*+(\w++)(\.?)")
