@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -87,7 +88,7 @@ def test_a_job_takes_so_many_files_and_none_when_it_deletes(
     for job, files, status in (
         (removing, [named("b.txt")], 404),
         (loading, [named("b.txt"), named("c.txt")], 422),
-        (loading, [named("b.txt"), named("b.txt")], 422),
+        (None, [named("b.txt"), named("b.txt")], 422),
     ):
         refused = api.post("/v1/uploads", json={"files": files, "job_id": job})
         assert refused.status_code == status, refused.text
@@ -111,6 +112,32 @@ def test_a_large_file_goes_up_in_parts(installation: Installation, api: TestClie
     assert (found["ContentLength"], found["Metadata"]) == (len(data), {"year": "1911"})
     again = api.post("/v1/uploads/complete", json={"upload_id": ticket["upload_id"], "etags": etags})
     assert again.status_code == 409
+
+
+def test_an_upload_in_parts_is_complete_with_all_its_bytes_only(
+    installation: Installation, api: TestClient
+) -> None:
+    """Whoever gets past the address's signature does not get a shorter file accepted."""
+    size = 2 * uploads.PART_BYTES + 1_000
+    (ticket,) = begun(api, {"name": "large.txt", "size": size})["uploads"]
+    etags = []
+    for number, part in enumerate(ticket["parts"], 1):
+        asked = parse_qs(urlsplit(part["url"]).query)
+        sent = installation.aws.client("s3").upload_part(
+            Bucket=installation.intake.bucket,
+            Key="large.txt",
+            UploadId=asked["uploadId"][0],
+            PartNumber=number,
+            Body=b" " * part["size"],
+        )
+        etags.append(sent["ETag"])
+        if number == 1:
+            given = {"upload_id": ticket["upload_id"], "etags": etags * len(ticket["parts"])}
+            refused = api.post("/v1/uploads/complete", json=given)
+            assert (refused.status_code, refused.json()["field"]) == (422, "etags")
+            assert f"{uploads.PART_BYTES} of {size} bytes" in refused.json()["detail"]
+    done = api.post("/v1/uploads/complete", json={"upload_id": ticket["upload_id"], "etags": etags})
+    assert done.status_code == 202, done.text
 
 
 def test_an_upload_in_parts_that_is_given_up_leaves_nothing(
