@@ -62,7 +62,7 @@ def _stop_models(target: Target) -> None:
     try:
         models.stop(target, _say)
     except ConfigurationError as error:  # what is left is listed afterwards, or that nobody knows
-        _say(f"modal: {error}")
+        _say(str(error))
 
 
 def up(given: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.deployment.stack import ENVIRONMENTS, ROOT
 from scripts.deployment.target import Target
+from scripts.packaging.layers import MODEL
 from shared.core.errors import ConfigurationError
 
 STEP = "modal"
@@ -53,7 +54,10 @@ def deploy(target: Target, say: Callable[[str], None]) -> None:
         say(f"  left out, because {reason}")
         target.store(_borrowed(target))
     else:
-        if subprocess.run([ROOT / "scripts" / "deploy-modal", target.name], check=False).returncode != 0:
+        # the space of the packages, so that both lanes make the same vectors
+        told = {"RAGZERO_MODEL_DIR": str(MODEL), **os.environ}
+        command = [ROOT / "scripts" / "deploy-modal", target.name]
+        if subprocess.run(command, env=told, check=False).returncode != 0:
             raise ConfigurationError("scripts/deploy-modal", "failed; see above")
         target.store(parameters(*addresses(target.name)))
 
