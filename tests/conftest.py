@@ -114,6 +114,11 @@ def _client(installation: Installation) -> TestClient:
     return TestClient(app, headers=headers, raise_server_exceptions=False)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", help="the one seed of the tests of faults that have many (RAGZERO_SEED)")
+    parser.addoption("--all-seeds", action="store_true", help="twenty where three are enough from day to day")
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """In CI a skipped test is a failure, unless it needs a GPU."""
     if report.skipped and os.environ.get("CI") and "gpu" not in report.keywords:

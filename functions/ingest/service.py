@@ -297,6 +297,7 @@ class IngestService:
         try:
             if isinstance(plan, UnreadableDocument):
                 raise plan
+            checkpoint("reading")
             data = self._bytes(state)
             version = replace(version, content_hash=hashlib.sha256(data).digest())
             if _same_content(claim, version):

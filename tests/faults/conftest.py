@@ -1,0 +1,73 @@
+"""What the seeded tests of faults share: one installation for a file of tests, and a tenant of its own for each seed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from functions.query.app import create_app
+from scripts.local.aws import LocalAws
+from shared.adapters.onnx_embedder import OnnxEmbedder
+from tests.support.installation import Databases, Installation
+from tests.support.lambda_process import LambdaProcess
+from tests.support.servers import new_intake
+from tests.support.sweeping import sweeping
+from tests.support.town import Shared, Town
+
+SEEDS, FEW = 20, 3
+_UNLIMITED = {"key_rate": 1e6, "key_burst": 10**6, "tenant_rate": 1e6, "tenant_burst": 10**6}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """fault_seed: one of twenty, or the one that --seed or RAGZERO_SEED names. load_seed: of tests that take seconds, one of
+    three unless all are asked for."""
+    one = metafunc.config.getoption("seed") or os.environ.get("RAGZERO_SEED")
+    counts = {"fault_seed": SEEDS, "load_seed": SEEDS if metafunc.config.getoption("all_seeds") else FEW}
+    for name in counts.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(name, range(counts[name]) if one is None else [int(one)])
+
+
+@pytest.fixture(scope="module")
+def shared_installation(
+    databases: Databases, aws: LocalAws, embedder: OnnxEmbedder, model_dir: Path
+) -> Iterator[Installation]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in aws.variables.items():
+            environment.setenv(name, value)
+        installation = Installation.fresh(databases, aws, new_intake(aws), embedder, model_dir)
+        yield installation
+        installation.close()
+
+
+@pytest.fixture(scope="module")
+def shared(shared_installation: Installation, state_folder: Path) -> Iterator[Shared]:
+    """Nobody's lease runs out by itself here, however slow the machine is."""
+    environment = shared_installation.environment("ragzero_ingest") | {"RAGZERO_LEASE_SECONDS": "3600"}
+    intake = shared_installation.intake
+    queues = {"queue_url": intake.queue_url, "dead_letter_url": intake.dead_letter_url}
+    app = create_app(shared_installation.query_settings(**_UNLIMITED | queues), shared_installation.embedder)
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(LambdaProcess("tests.support.skewed:handler", environment, state_folder))
+            for _ in range(2)
+        ]
+        api = stack.enter_context(TestClient(app, raise_server_exceptions=False))
+        sweeper = stack.enter_context(sweeping(shared_installation))
+        yield Shared(shared_installation, api, workers, sweeper)
+
+
+@pytest.fixture
+def town(shared: Shared, fault_seed: int) -> Town:
+    """A tenant that nobody knows yet, and dice of that seed."""
+    return Town(shared, fault_seed)
+
+
+@pytest.fixture
+def busy_town(shared: Shared, load_seed: int) -> Town:
+    """One that is asked and uploaded to in threads."""
+    return Town(shared, load_seed)
