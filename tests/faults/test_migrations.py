@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import time
 
 import psycopg
 import pytest
@@ -11,10 +11,12 @@ import pytest
 from shared.adapters.postgres import migrate
 from shared.core.errors import RagzeroError, Unavailable
 from tests.support.installation import Installation
+from tests.support.load import Load
 from tests.support.model_change import admin_url
-from tests.support.operating import client
-from tests.support.sweeping import unsound, work_off
+from tests.support.town import Town
 
+NAMES = ["a.md", "b.md", "c.md"]
+TABLES = ["documents", "chunks", "collections", "tenants", "api_keys", "vectors_1"]
 EXPAND = "alter table documents add column later integer; grant select (later) on documents to ragzero_query"
 
 
@@ -22,57 +24,48 @@ EXPAND = "alter table documents add column later integer; grant select (later) o
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "_PAUSE_S", 0.1)
     monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(migrate, "_TRIES", 10_000)
 
 
 def test_f23_questions_and_uploads_go_on_while_the_schema_waits_for_its_lock_and_changes(
-    installation: Installation, quick: None
+    busy_town: Town, quick: None, load_seed: int
 ) -> None:
-    """A transaction that will not end holds the table: nobody queues behind the migration for longer than a moment."""
-    installation.put("0.txt", "The ferry leaves at nine.")
-    work_off(installation)
-    over, trouble, asked = threading.Event(), [], []
-    with client(installation) as api, psycopg.connect(admin_url(installation)) as holder:
+    """A transaction that will not end holds the table: nobody queues behind the migration for longer than a moment.
 
-        def ask() -> None:
-            while not over.is_set():
-                answer = api.post("/v1/search", json={"question": f"When does the ferry leave? {len(asked)}"})
-                if answer.status_code != 200 or not answer.json()["results"]:
-                    trouble.append(answer.text)
-                asked.append(answer.status_code)
+    Then old code goes on beside new code, which uses the column, and at last the column is taken away.
+    """
+    town, column = busy_town, f"later_{load_seed}"
+    table = town.dice.choice(TABLES)
+    names = itertools.cycle(NAMES)
+    town.upload(next(names))
+    with Load(town.look, lambda: town.upload(next(names))) as load:
+        _changed_under(load, town, table, f"alter table {table} add column {column} integer")
+        newest = f"update {table} set {column} = 1 where ctid = (select min(ctid) from {table}) returning 1"
+        assert town.installation.rows(newest)
+        load.goes_on()
+        _changed_under(load, town, table, f"alter table {table} drop column {column}")
+        load.goes_on()
+    assert load.trouble == []
+    town.end()
 
-        def upload() -> None:
-            number = 0
-            while not over.is_set():
-                number += 1
-                installation.put(f"{number}.txt", f"Ferry {number} leaves at ten.")
-                work_off(installation)
 
-        threads = [threading.Thread(target=one) for one in (ask, upload)]
-        holder.execute("select count(*) from documents")
-        for thread in threads:
-            thread.start()
-        applied: list[bool] = []
-        change = threading.Thread(target=lambda: applied.append(_migrate(installation)))
+def _changed_under(load: Load, town: Town, table: str, statement: str) -> None:
+    """While somebody reads the table and does not end, until everybody else has got on."""
+    applied: list[bool] = []
+    name = f"9_{statement}.sql"
+    with psycopg.connect(admin_url(town.installation)) as holder:
+        holder.execute(f"select count(*) from {table}".encode())
+        change = threading.Thread(target=lambda: applied.append(_migrate(town.installation, statement, name)))
         change.start()
-        time.sleep(0.5)
-        during = len(asked)
+        load.goes_on()
         assert not applied, "the lock is held by somebody else"
-        holder.commit()
-        change.join(20)
-        time.sleep(0.2)
-        over.set()
-        for thread in threads:
-            thread.join(20)
+    change.join(120)
     assert applied == [True]
-    assert trouble == []
-    assert 0 < during < len(asked)
-    work_off(installation)
-    assert unsound(installation) == []
 
 
-def _migrate(installation: Installation, text: str = EXPAND) -> bool:
+def _migrate(installation: Installation, text: str = EXPAND, name: str = "9999_later.sql") -> bool:
     with psycopg.connect(admin_url(installation), autocommit=True) as connection:
-        return migrate._apply(connection, "9999_later.sql", text)
+        return migrate._apply(connection, name, text)
 
 
 def test_f23_a_lock_that_never_comes_is_given_up_with_nothing_changed(
