@@ -8,9 +8,9 @@ from pathlib import Path
 
 from shared.adapters.onnx_embedder import Manifest
 from shared.adapters.postgres.migrate import migrate
-from shared.adapters.postgres.space_tables import ensure_space
+from shared.adapters.postgres.space_tables import ensure_model
 from shared.core.errors import RagzeroError
-from shared.core.models import Space
+from shared.core.models import Space, Storage
 from shared.settings import MigrateSettings
 
 
@@ -30,12 +30,20 @@ def run(settings: MigrateSettings, model_dir: Path | None) -> list[str]:
         return done
     manifest = Manifest.read(model_dir)
     space = space_of(manifest)
-    return [*done, f"space {ensure_space(url, space)}: {space.name}, {space.dimension} dimensions"]
+    return [*done, f"space {ensure_model(url, space)}: {space.name}, {space.dimension} dimensions"]
 
 
-def space_of(manifest: Manifest) -> Space:
+def space_of(manifest: Manifest, storage: Storage = Storage.FLOAT16) -> Space:
+    """The space of a model that is still to be made."""
+    name = manifest.name if storage is Storage.FLOAT16 else f"{manifest.name}:{storage}"
     return Space(
-        0, manifest.name, manifest.model, manifest.revision, manifest.dimension, manifest.fingerprint
+        0,
+        name,
+        manifest.model,
+        manifest.revision,
+        manifest.dimension,
+        manifest.fingerprint,
+        storage=storage,
     )
 
 

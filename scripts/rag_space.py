@@ -1,7 +1,8 @@
-"""From one embedding model to another: plan, apply, evaluate, promote; rollback; reclaim.
+"""From one embedding model, or one way to store its vectors, to another: plan, apply, evaluate, promote; rollback; reclaim.
 
 `apply` and `reclaim` make and drop tables, so they need DATABASE_ADMIN_URL; the rest is asked of the API with
-RAGZERO_ADMIN_KEY. While both models are in use, the functions need the new one's folder as RAGZERO_NEXT_MODEL_DIR.
+RAGZERO_ADMIN_KEY. While two models are in use, the functions need the new one's folder as RAGZERO_NEXT_MODEL_DIR: what
+is uploaded goes to both spaces, and to the old one until it is reclaimed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scripts.rag import Failure, call, console, environment
 from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.filling import FillStore
+from shared.adapters.postgres.partitions import partition
 from shared.adapters.postgres.space_tables import (
     acting_as,
     build_index,
@@ -31,6 +33,8 @@ from shared.adapters.postgres.space_tables import (
     reclaim_space,
 )
 from shared.core.errors import RagzeroError
+from shared.core.models import Storage
+from shared.core.planning import Change
 
 _SPACES = "/v1/index/spaces"
 _DAY_S = 86_400.0
@@ -42,6 +46,8 @@ def plan(api: httpx.Client, given: argparse.Namespace) -> int:
     if given.model:
         manifest = Manifest.read(given.model)
         asked |= {"fingerprint": manifest.fingerprint, "dimension": manifest.dimension}
+    if given.storage:
+        asked["storage"] = given.storage
     found = call(api, "GET", "/v1/index/plan", params=asked)
     for name, value in found.items():
         shown = ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
@@ -55,8 +61,9 @@ def apply(given: argparse.Namespace) -> int:
     encode = _encoder(given)
     try:
         with only_builder(admin), closing(Database(acting_as(admin, "ragzero_embed"))) as database:
-            space = ensure_space(admin, space_of(manifest))
-            _say(f"space {space} ({manifest.name}): making what it lacks")
+            following = space_of(manifest, Storage(given.storage))
+            space = ensure_space(admin, following)
+            _say(f"space {space} ({following.name}): making what it lacks")
             store = FillStore(database, space)
             _build(admin, space, Filler(store, encode, most_per_second=given.rate, told=_told), given)
             _say(f"space {space} is complete: scripts/rag eval run FILE --space {space}, then index promote")
@@ -82,7 +89,7 @@ def _encoder(given: argparse.Namespace) -> Encode:
 
 def _build(admin: str, space: int, filler: Filler, given: argparse.Namespace) -> None:
     filled = filler.run(time.monotonic() + _DAY_S)
-    build_index(admin, space, memory=given.memory)
+    build_index(admin, space, memory=given.memory, workers=given.workers)
     since = filler.run(time.monotonic() + _DAY_S)
     mark_built(admin, space)
     made, reused = filled.embedded + since.embedded, filled.reused + since.reused
@@ -90,11 +97,15 @@ def _build(admin: str, space: int, filler: Filler, given: argparse.Namespace) ->
 
 
 def spaces(api: httpx.Client, _given: argparse.Namespace) -> int:
-    table = Table("id", "name", "dimension", "state", "built", "lacking", box=None)
+    table = Table("id", "name", "dimension", "storage", "state", "built", "lacking", box=None)
     found: Any = call(api, "GET", _SPACES)
     for one in found:
         built = (one["built_at"] or "not yet")[:16]
-        cells = (one["id"], one["name"], one["dimension"], one["state"], built, one["lacking"])
+        cells = (
+            *(one[name] for name in ("id", "name", "dimension", "storage", "state")),
+            built,
+            one["lacking"],
+        )
         table.add_row(*map(str, cells))
     console.print(table)
     return 0
@@ -116,21 +127,43 @@ def reclaim(given: argparse.Namespace) -> int:
     return 0
 
 
+def partitions(given: argparse.Namespace) -> int:
+    made, dropped = partition(_admin_url(), given.above, memory=given.memory, workers=given.workers)
+    _say(f"{len(made)} collections were given a graph of their own, {len(dropped)} lost it")
+    return 0
+
+
 def add_commands(command: Callable[..., Any]) -> None:
     """To those of scripts/rag index. command(name, run, help) makes one."""
     one = command("plan", plan, "what a change of the index takes, before anything is spent")
-    one.add_argument("--change", choices=("model", "chunking", "parser", "language"), default="model")
+    one.add_argument("--change", choices=[*Change], default=Change.MODEL)
+    one.add_argument("--storage", choices=[*Storage], help="how vectors are to be kept")
     one.add_argument("--model", type=Path, help="folder made by scripts/build-model")
     one.add_argument(
         "--chunks-per-second", type=float, default=500, help="of the encoder (default: %(default)g)"
     )
-    one = command("apply", without_api(apply), "build a model's space beside the active one; can be stopped")
+    one = command("apply", without_api(apply), "build a space beside the active one; can be stopped")
     one.add_argument("--model", type=Path, required=True, help="folder made by scripts/build-model")
+    one.add_argument(
+        "--storage",
+        choices=[*Storage],
+        default=Storage.FLOAT16,
+        help="how its vectors are kept (default: %(default)s); those of a space of this model are copied",
+    )
     one.add_argument("--torch", metavar="MODEL", help="encode with the original: a folder, or a hub id")
     one.add_argument("--revision", help="the hub's commit of it")
     one.add_argument("--rate", type=float, help="at most so many texts a second")
     one.add_argument("--memory", default="256MB", help="for building the index (default: %(default)s)")
+    one.add_argument("--workers", type=int, default=2, help="for building the index (default: %(default)s)")
     one.add_argument("--follow", action="store_true", help="go on with what is uploaded from now on")
+    one = command(
+        "partition",
+        without_api(partitions),
+        "give large collections a graph of their own, in the active space",
+    )
+    one.add_argument("--above", type=int, default=50_000, help="chunks (default: %(default)s)")
+    one.add_argument("--memory", default="256MB")
+    one.add_argument("--workers", type=int, default=2)
     command("spaces", spaces, "the embedding spaces, and what each lacks")
     one = command("promote", promote, "make a space the active one")
     one.add_argument("space", type=int)

@@ -48,6 +48,7 @@ class Store(Protocol):
     def give_back(self, slices: Sequence[EmbedSlice]) -> None: ...
     def blame(self, slices: Sequence[EmbedSlice], error: str) -> None: ...
     def publish(self, waiting: Waiting) -> bool: ...
+    def follow(self, waiting: Waiting) -> None: ...
     def fail(self, waiting: Waiting, code: str, reason: str) -> bool: ...
     def clean(self, waiting: Waiting) -> int: ...
     def drain_outbox(self, tenant: UUID) -> None: ...
@@ -336,7 +337,7 @@ class _Run:
             checkpoint("published")
             self._report.published += published
             self._touched.add(waiting.tenant_id)
-            self._clean(waiting)
+            self._tidy(waiting)
             _log.info("document_published", document=str(waiting.document_id), generation=waiting.generation)
 
     def _fail(self, waiting: Waiting, reason: str) -> None:
@@ -353,6 +354,13 @@ class _Run:
                 self._writing.drain_outbox(tenant)
             except RagzeroError as error:
                 _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
+
+    def _tidy(self, waiting: Waiting) -> None:
+        try:
+            self._writing.follow(waiting)
+        except RagzeroError as error:
+            _log.warning("space_left_behind", document=str(waiting.document_id), reason=str(error))
+        self._clean(waiting)
 
     def _clean(self, waiting: Waiting) -> None:
         try:

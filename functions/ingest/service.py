@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from functions.ingest.events import Hint
+from functions.ingest.following import Follower, Stored
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
 from shared.core.errors import (
     Conflict,
@@ -57,7 +58,7 @@ _DELIVERY_S, _REMINDED_S = 5.0, 30.0
 
 class Store(Protocol):
     def space(self, *, fresh: bool = False) -> Space: ...
-    def tenant_exists(self, tenant: UUID) -> bool: ...
+    def is_open(self, tenant: UUID) -> bool | None: ...
     def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed: ...
     def claim(self, tenant: UUID, document: UUID, lease_seconds: float) -> Claim | None: ...
     def extend(self, claim: Claim, lease_seconds: float) -> None: ...
@@ -141,6 +142,7 @@ class IngestService:
         parsers: Parsers,
         parser_version: str,
         embedders: Mapping[str, Embedder],
+        follower: Follower,
         default_tenant: UUID | None,
         embedding_job: EmbeddingJob | None = None,
         courier: Courier | None = None,
@@ -153,6 +155,7 @@ class IngestService:
         self._pipeline = f"{parser_version}/{CHUNKER_VERSION}"
         self._embedders = embedders
         self._embedder = self._active()
+        self._follower = follower
         self._default_tenant = default_tenant
         self._embedding_job = embedding_job
         self._courier = courier
@@ -161,6 +164,7 @@ class IngestService:
         self._tenants: set[UUID] = set()  # seen to be open, in this batch
         self._backlog: dict[UUID, int] = {}
         self._touched: set[UUID] = set()
+        self._stored: list[Stored] = []
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
         """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
@@ -186,6 +190,7 @@ class IngestService:
         if self._touched:
             self._deliver(min(_DELIVERY_S, deadline - time.monotonic()), fresh=True)
         self._drain()
+        self._follow(deadline)
         return unfinished
 
     def remind(self, deadline: float) -> bool:
@@ -239,9 +244,17 @@ class IngestService:
                 f"the event is about the bucket {hint.bucket[:80]!r}, not {self._bucket.name!r}"
             )
         tenant = tenant_of(hint.key, self._default_tenant)
-        if tenant not in self._tenants and not self._store.tenant_exists(tenant):
+        if tenant in self._tenants:
+            return tenant
+        open = self._store.is_open(tenant)
+        if open is None:
             raise InvalidInput(f"no tenant {tenant} owns the key {hint.key[:200]!r}")
-        self._tenants.add(tenant)
+        if open:
+            self._tenants.add(tenant)
+        elif self._bucket.head(hint.key) is not None:
+            raise InvalidInput(
+                f"the tenant {tenant}, who owns the key {hint.key[:200]!r}, is closed: nothing of it but deletes is done"
+            )
         return tenant
 
     def _look(self, claim: Claim, hint: Hint, messages: set[str]) -> _Staged | None:
@@ -351,6 +364,7 @@ class IngestService:
     def _hand_over(self, claim: Claim, publication: Publication, missing: int) -> None:
         self._backlog[claim.tenant_id] = self._store.hand_over(claim, publication, missing)
         checkpoint("handed_over")
+        self._stored.append(Stored(claim.tenant_id, claim.id, handed_over=True))
         metrics.count("documents", outcome="handed_over")
         _log.info("document_handed_over", document=str(claim.id), chunks=missing)
 
@@ -381,6 +395,10 @@ class IngestService:
                 self._store.drain_outbox(tenant)
             except RagzeroError as error:
                 _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
+
+    def _follow(self, deadline: float) -> None:
+        stored, self._stored = self._stored, []
+        self._follower.follow(stored, self._embedder.fingerprint, deadline)
 
     def _deliver(self, seconds: float, *, fresh: bool) -> bool:
         """Who wants to know of documents is told now; who does not listen, after a reminder."""
@@ -445,6 +463,7 @@ class IngestService:
             self._give_up(staged)
             return False
         checkpoint("published")
+        self._stored.append(Stored(claim.tenant_id, claim.id, handed_over=False))
         metrics.count("documents", outcome="published")
         _log.info("document_published", document=str(claim.id), chunks=publication.chunks)
         if claim.generation > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from functions.ingest.following import Follower
 from functions.ingest.parsing import PARSER_VERSION, ParserPool
 from functions.ingest.service import IngestService, Limits
 from shared import telemetry
@@ -14,6 +15,7 @@ from shared.adapters.knock import Knock
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.filling import FillStore
 from shared.adapters.postgres.webhooks import Outbox
 from shared.adapters.s3 import Bucket
 from shared.adapters.sqs import Queue
@@ -50,12 +52,14 @@ def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
     if settings.next_model_dir is not None:
         following = OnnxEmbedder.load(settings.next_model_dir, threads=settings.encoder_threads)
         embedders[following.fingerprint] = following
+    store = DocumentStore(database, epochs.connect(settings))
     return IngestService(
-        store=DocumentStore(database, epochs.connect(settings)),
+        store=store,
         bucket=Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
         parsers=ParserPool(),
         parser_version=PARSER_VERSION,
         embedders=embedders,
+        follower=Follower(store.other_spaces, lambda space: FillStore(database, space.id), embedders),
         default_tenant=settings.default_tenant,
         embedding_job=_embedding_job(settings),
         courier=Courier(Outbox(database), private=settings.webhooks_private, alarm=_alarm(settings)),

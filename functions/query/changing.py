@@ -10,8 +10,8 @@ from functions.query.evaluating import EvaluationService
 from functions.query.space_schemas import PlanView, Promotion, SpaceChange, SpaceView
 from shared.core.credentials import Principal
 from shared.core.errors import Conflict, NotFound
-from shared.core.models import KnownSpace
-from shared.core.planning import Change, Pace, Size, planned
+from shared.core.models import KnownSpace, Storage
+from shared.core.planning import Change, Pace, Size, planned, serves
 
 _NEEDED = {"recall", "ndcg"}
 
@@ -44,18 +44,24 @@ class SpaceService:
         return [SpaceChange(**row) for row in await self._store.changes(limit)]
 
     async def plan(
-        self, change: Change, fingerprint: str | None, dimension: int | None, chunks_per_second: float
+        self,
+        change: Change,
+        fingerprint: str | None,
+        dimension: int | None,
+        storage: Storage | None,
+        chunks_per_second: float,
     ) -> PlanView:
-        """fingerprint, dimension: of the model that is to come; the active one's where nothing is said."""
+        """fingerprint, dimension, storage: of what is to come; the active space's where nothing is said."""
         spaces = await self._store.listed()
         active = next(space for space in spaces if space.state == "active")
-        wanted = fingerprint or active.fingerprint
-        following = next((space for space in spaces if space.fingerprint == wanted), None)
-        size = await self._store.size((following or active).id)
-        if following is None:
+        wanted, kept = fingerprint or active.fingerprint, storage or active.storage
+        usable = [one for one in spaces if one.fingerprint == wanted and serves(one.storage, kept)]
+        nearest = min(usable or [active], key=lambda one: one.state != "active")
+        size = await self._store.size(nearest.id)
+        if not usable:
             size = Size(size.documents, size.chunks, size.texts)
         pace = Pace(chunks_per_second, usd_per_second=self._usd_per_second)
-        return PlanView(**asdict(planned(change, size, pace, dimension or active.dimension)))
+        return PlanView(**asdict(planned(change, size, pace, dimension or active.dimension, kept)))
 
     async def promote(self, who: Principal, id: int, wanted: Promotion) -> SpaceChange:
         """Raises Conflict that says what is missing or worse, unless a reason is given to go on all the same."""

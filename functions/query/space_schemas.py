@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from functions.query.schemas import StrictRequest
+from shared.core.models import Storage
 
 
 class SpaceView(BaseModel):
@@ -18,6 +19,7 @@ class SpaceView(BaseModel):
     model: str
     revision: str
     dimension: int
+    storage: Storage
     state: Literal["building", "active", "retired"]
     built_at: datetime | None
     created_at: datetime

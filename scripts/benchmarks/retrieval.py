@@ -36,6 +36,7 @@ from shared.core.models import Space
 
 _PASSWORD = "bench"  # noqa: S105 - of a server that lives for this run, on loopback
 _TENANT = uuid.UUID(int=1)
+_SPACE = Space(1, "bench", "bench", "1", DIMENSION, "bench")
 _ONE_PERCENT = filters.parse({"bucket": 7})
 
 
@@ -45,7 +46,6 @@ async def measure(
     rng = np.random.default_rng(2)
     asked = [corpus.draw(rng, 5, 3) for _ in range(questions)]
     database = AsyncDatabase(postgres.dsn("ragzero_query", _PASSWORD), max_connections=1)
-    space = Space(1, "bench", "bench", "1", DIMENSION, "bench")
     searcher = Searcher(database, SearchOptions())
     connection = await psycopg.AsyncConnection.connect(
         postgres.dsn(), autocommit=True, prepare_threshold=None
@@ -61,15 +61,15 @@ async def measure(
         return await _bare(connection, "", vector)
 
     async def hybrid(text: str, vector: NDArray[np.float32]) -> list[int]:
-        found = await searcher.search(tenant, "default", text, vector, space, limit=10)
+        found = await searcher.search(tenant, "default", text, vector, _SPACE, limit=10)
         return [passage.chunk_id for passage in found.passages]
 
     async def fast(text: str, vector: NDArray[np.float32]) -> list[int]:
-        found = await searcher.search(tenant, "default", text, vector, space, limit=10, keywords=False)
+        found = await searcher.search(tenant, "default", text, vector, _SPACE, limit=10, keywords=False)
         return [passage.chunk_id for passage in found.passages]
 
     async def filtered(text: str, vector: NDArray[np.float32]) -> list[int]:
-        found = await searcher.search(tenant, "default", text, vector, space, limit=10, filter=_ONE_PERCENT)
+        found = await searcher.search(tenant, "default", text, vector, _SPACE, limit=10, filter=_ONE_PERCENT)
         return [passage.chunk_id for passage in found.passages]
 
     async def statement(text: str, vector: NDArray[np.float32]) -> list[int]:
@@ -131,8 +131,8 @@ async def _hybrid_statement(
     row = await (await cursor.execute(load_sql("search")["scope"], asked)).fetchone()
     assert row is not None
     scope = Scope.of(row, chunks)
-    statement = searcher.statement(False, True, compiled(None), space=1)
-    parameters = searcher.parameters(scope, vector, limit=10)
+    statement = searcher.statement(False, True, compiled(None), _SPACE)
+    parameters = searcher.parameters(scope, vector, limit=10, space=_SPACE)
     rows = await (await cursor.execute(statement, parameters)).fetchall()
     return [row["chunk_id"] for row in rows]
 
@@ -208,7 +208,7 @@ def main() -> None:
         corpus = Corpus.made(np.random.default_rng(0))
         if not filled:
             migrate(postgres.dsn(), dict.fromkeys(ROLES, _PASSWORD))
-            ensure_space(postgres.dsn(), Space(0, "bench", "bench", "1", DIMENSION, "bench"))
+            ensure_space(postgres.dsn(), _SPACE)
             load(postgres.dsn(), corpus, arguments.chunks, _TENANT)
         report(**asyncio.run(measure(postgres, corpus, _TENANT, arguments.chunks, arguments.questions)))
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from shared.core.models import Space
+
 USUAL_EF = 40
 LADDER = (USUAL_EF, 100, 200, 400)
 
@@ -20,7 +22,7 @@ class Watched:
 
     collection: int
     tenant: UUID
-    space: int
+    space: Space
 
 
 @dataclass(frozen=True, slots=True)

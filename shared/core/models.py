@@ -59,9 +59,17 @@ class Chunk:
     text_hash: str
 
 
+class Storage(StrEnum):
+    """How a space's vectors are kept. binary: as float16, with an index over their signs alone."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BINARY = "binary"
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
-    """An embedding space: everything that decides which vector a text gets (ARCHITECTURE §6)."""
+    """An embedding space: everything that decides which vector a text gets (ARCHITECTURE §6), and how it is kept."""
 
     id: int
     name: str
@@ -71,6 +79,7 @@ class Space:
     fingerprint: str
     query_prefix: str = ""
     document_prefix: str = ""
+    storage: Storage = Storage.FLOAT16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ class KnownSpace:
     state: str
     built_at: datetime | None
     created_at: datetime
+    storage: Storage = Storage.FLOAT16
 
 
 @dataclass(frozen=True, slots=True)

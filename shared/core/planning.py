@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared.core.models import Storage
+
 
 class Change(StrEnum):
     """What is to change. All but the model leave the vectors of unchanged texts as they are."""
@@ -13,6 +15,10 @@ class Change(StrEnum):
     CHUNKING = "chunking"
     PARSER = "parser"
     LANGUAGE = "language"
+    STORAGE = "storage"
+
+
+_BESIDE = (Change.MODEL, Change.STORAGE)  # a space of its own, beside the active one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +68,27 @@ class Plan:
     disk_bytes: int
 
 
-_BYTES_PER_VALUE = 2  # halfvec
+_BITS = {
+    Storage.FLOAT32: (32, 32),
+    Storage.FLOAT16: (16, 16),
+    Storage.BINARY: (16, 1),
+}  # in the table, in the index
 _ROW = 300  # tuple header, ids, hash, and three btree entries; measured
 _GRAPH = 400  # neighbours and page ends of an HNSW entry besides its vector; measured at 100 000 rows
 _INDEXED_PER_SECOND = 5_000
 
 
-def planned(change: Change, size: Size, pace: Pace, dimension: int) -> Plan:
-    """dimension: of the vectors that are to come."""
-    rereads = change is not Change.MODEL
-    made = {Change.MODEL: size.texts - size.known, Change.LANGUAGE: 0}.get(change, size.texts)
+def serves(source: Storage, wanted: Storage) -> bool:
+    """Whether vectors kept that way can be copied into a space that keeps them so."""
+    return source == Storage.FLOAT32 or wanted != Storage.FLOAT32
+
+
+def planned(
+    change: Change, size: Size, pace: Pace, dimension: int, storage: Storage = Storage.FLOAT16
+) -> Plan:
+    """dimension, storage: of the vectors that are to come."""
+    rereads = change not in _BESIDE
+    made = 0 if change is Change.LANGUAGE else size.texts - (size.known if change in _BESIDE else 0)
     encoding = made / pace.chunks_per_second
     reading = size.documents / pace.documents_per_second if rereads else size.chunks / _INDEXED_PER_SECOND
     return Plan(
@@ -84,5 +101,5 @@ def planned(change: Change, size: Size, pace: Pace, dimension: int) -> Plan:
         gpu_minutes=round(encoding / 60, 3),
         cost_usd=round(encoding * pace.usd_per_second, 6),
         seconds=round(encoding + reading, 1),
-        disk_bytes=size.chunks * (2 * dimension * _BYTES_PER_VALUE + _ROW + _GRAPH),
+        disk_bytes=size.chunks * (dimension * sum(_BITS[storage]) // 8 + _ROW + _GRAPH),
     )

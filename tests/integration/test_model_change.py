@@ -87,6 +87,12 @@ def run(
         yield run
 
 
+def know_the_old_one_alone(town: Installation) -> None:
+    """Ingest was not given the new model's folder: what it stores goes to the old space alone."""
+    town.ingest.close()
+    town.__dict__["ingest"] = build_ingest(town.ingest_settings(), town.embedder)
+
+
 def found(api: TestClient, question: str = QUESTION) -> dict[str, Any]:
     answer = api.post("/v1/search", json={"question": question, "top_k": 3})
     assert answer.status_code == 200, answer.text
@@ -167,6 +173,7 @@ def test_what_came_after_the_build_is_made_before_the_change(
     town: Installation, api: TestClient, following: OnnxEmbedder
 ) -> None:
     space = build(town, following)
+    know_the_old_one_alone(town)
     town.put("new.txt", "The ferry leaves at nine.")
     town.put("cranes.txt", "The crane was sold, and lifts nothing any more.")
     work_off(town)
@@ -178,6 +185,32 @@ def test_what_came_after_the_build_is_made_before_the_change(
     assert (filled.embedded, filled.complete) == (2, True)
     promote(api, space)
     assert found(api, "When does the ferry leave?")["results"][0]["text"] == "The ferry leaves at nine."
+
+
+def test_what_is_uploaded_during_a_change_goes_to_both_spaces_by_itself(
+    town: Installation, api: TestClient, following: OnnxEmbedder, next_model_dir: Path
+) -> None:
+    """Small and large, new and replaced; and to the old space after the change, so that there is a way back."""
+    lane = town.ingest_settings(
+        cpu_lane_chunks=4, embed_url=NOBODY, embed_key="k" * 16, next_model_dir=next_model_dir
+    )
+    town.ingest.close()
+    town.__dict__["ingest"] = build_ingest(lane, town.embedder)
+    space = build(town, following)
+    for promoted in (False, True):
+        town.put("new.txt", f"The ferry leaves at nine. {promoted}")
+        town.put("cranes.txt", f"The crane was sold, and lifts nothing any more. {promoted}")
+        text = "\n\n".join(f"# Part {n}\n\nTide {n} rose {n} feet. {promoted}" for n in range(8))
+        town.put("tides.md", text)
+        work_off(town)
+        job = make_job(town, CpuEncoder(following if promoted else town.embedder))
+        assert job.run(sys.maxsize).published == 1
+        job.close()
+        assert [one["lacking"] for one in api.get("/v1/index/spaces").json()] == [0, 0]
+        if not promoted:
+            promote(api, space)
+    assert api.post("/v1/index/spaces/rollback", json={"reason": "a test"}).status_code == 200
+    assert found(api, "When does the ferry leave?")["results"][0]["uri"].endswith("new.txt")
 
 
 def test_a_space_that_answers_worse_is_refused_unless_somebody_says_why(
@@ -325,6 +358,7 @@ def test_filling_embeds_each_text_once_and_reuses_what_the_space_has(
     chunks = town.rows("select count(distinct text_hash) as n from chunks")[0]["n"]
     stored = town.rows(f"select count(distinct text_hash) as n from vectors_{space}")[0]["n"]
     assert chunks == stored
+    know_the_old_one_alone(town)
     town.put("rules.md", sections("new"))
     work_off(town)
     fill(town, space, encode)

@@ -17,6 +17,7 @@ from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.filling import FillStore
 from shared.adapters.postgres.space_tables import build_index, ensure_space, mark_built
+from shared.core.models import Storage
 from tests.support.installation import Installation
 from tests.support.operating import client
 
@@ -40,9 +41,9 @@ def fill(
         return Filler(store, encode, at_once=at_once).run(time.monotonic() + 60)
 
 
-def build(installation: Installation, embedder: OnnxEmbedder) -> int:
+def build(installation: Installation, embedder: OnnxEmbedder, storage: Storage = Storage.FLOAT16) -> int:
     """The space of that model, complete and with its index."""
-    space = ensure_space(admin_url(installation), space_of(embedder.manifest))
+    space = ensure_space(admin_url(installation), space_of(embedder.manifest, storage))
     assert fill(installation, space, embedder.encode).complete
     build_index(admin_url(installation), space)
     mark_built(admin_url(installation), space)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from functions.query.routes.access import Operator, Wired
 from functions.query.space_schemas import PlanView, Promotion, Rollback, SpaceChange, SpaceView
+from shared.core.models import Storage
 from shared.core.planning import Change
 
 router = APIRouter(prefix="/v1/index", tags=["index"])
@@ -26,10 +27,11 @@ async def plan(
     change: Change = Change.MODEL,
     fingerprint: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
     dimension: Annotated[int | None, Query(ge=1, le=4000)] = None,
+    storage: Storage | None = None,
     chunks_per_second: Annotated[float, Query(ge=0.001, le=1e9)] = 500,
 ) -> PlanView:
     """What a change of the index takes, before anything is spent."""
-    return await wired.spaces.plan(change, fingerprint, dimension, chunks_per_second)
+    return await wired.spaces.plan(change, fingerprint, dimension, storage, chunks_per_second)
 
 
 @router.post("/spaces/{id}/promote")

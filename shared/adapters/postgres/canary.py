@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pgvector import HalfVector
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from shared.adapters.postgres import storage
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.documents import vectors_statement
 from shared.adapters.postgres.sql import load
 from shared.core.canary import Tuning, Watched, Within
+from shared.core.models import Space
 
 _SQL = load("canary")
 _SWEEPING = {"app.sweep": "on"}
@@ -27,29 +28,30 @@ class CanaryStore:
         """Collections with more chunks than that."""
         with self._database.transaction(None, local=_SWEEPING) as cursor:
             rows = cursor.execute(_SQL["collections"], {"more_than": more_than}).fetchall()
-        return [Watched(row["id"], row["tenant_id"], row["space"]) for row in rows]
+        return [Watched(row["collection"], row["tenant"], Space(**row["space"])) for row in rows]
 
     def filters(self, watched: Watched, more_than: int) -> list[Within]:
         """Metadata that more chunks than that have, and not all: what questions may be narrowed to."""
         rows = self._rows("filters", watched, {}, {"more_than": more_than, "most": _FILTERS})
         return [row["within"] for row in rows]
 
-    def sample(self, watched: Watched, within: Within, samples: int) -> list[HalfVector]:
+    def sample(self, watched: Watched, within: Within, samples: int) -> list[Any]:
         rows = self._rows("sample", watched, {}, {"within": Jsonb(within), "samples": samples})
         return [row["embedding"] for row in rows]
 
     def by_index(
-        self, watched: Watched, within: Within, vectors: Sequence[HalfVector], ef_search: int
+        self, watched: Watched, within: Within, vectors: Sequence[Any], ef_search: int
     ) -> list[list[int]]:
         """Chunk ids, nearest first, as questions get them when they are searched that wide."""
-        local = {"hnsw.ef_search": str(ef_search), "hnsw.iterative_scan": "relaxed_order"}
+        taken = storage.nearest(watched.space.storage, ef_search)
+        width = storage.width(watched.space.storage, taken)
+        local = {"hnsw.ef_search": str(width), "hnsw.iterative_scan": "relaxed_order"}
         # anything that sorts would not be the index
-        return self._nearest(
-            watched, within, vectors, local | {"enable_seqscan": "off", "enable_sort": "off"}
-        )
+        local |= {"enable_seqscan": "off", "enable_sort": "off"}
+        return self._nearest(watched, within, vectors, local, storage.nearness(watched.space), taken)
 
-    def exactly(self, watched: Watched, within: Within, vectors: Sequence[HalfVector]) -> list[list[int]]:
-        return self._nearest(watched, within, vectors, {"enable_indexscan": "off"})
+    def exactly(self, watched: Watched, within: Within, vectors: Sequence[Any]) -> list[list[int]]:
+        return self._nearest(watched, within, vectors, {"enable_indexscan": "off"}, storage.COSINE, _DEPTH)
 
     def tune(self, watched: Watched, tuning: Tuning) -> None:
         """Questions go by it from now on."""
@@ -62,19 +64,34 @@ class CanaryStore:
         self._database.close()
 
     def _nearest(
-        self, watched: Watched, within: Within, vectors: Sequence[HalfVector], local: dict[str, str]
+        self,
+        watched: Watched,
+        within: Within,
+        vectors: Sequence[Any],
+        local: dict[str, str],
+        nearness: sql.Composable,
+        taken: int,
     ) -> list[list[int]]:
-        asked = {"within": Jsonb(within), "limit": _DEPTH}
-        found = [self._rows("nearest", watched, local, asked | {"vector": vector}) for vector in vectors]
+        asked = {"within": Jsonb(within), "taken": taken, "limit": _DEPTH}
+        found = [
+            self._rows("nearest", watched, local, asked | {"vector": vector}, nearness=nearness)
+            for vector in vectors
+        ]
         return [[row["id"] for row in rows] for rows in found]
 
     def _rows(
-        self, name: str, watched: Watched, local: dict[str, str], values: dict[str, Any]
+        self,
+        name: str,
+        watched: Watched,
+        local: dict[str, str],
+        values: dict[str, Any],
+        **parts: sql.Composable,
     ) -> list[dict[str, Any]]:
-        statement = vectors_statement(_SQL[name], watched.space)
+        table = sql.Identifier(f"vectors_{watched.space.id:d}")
+        statement = sql.SQL(_SQL[name]).format(vectors=table, **parts)
         with self._database.transaction(watched.tenant, local=local) as cursor:
             return cursor.execute(statement, _of(watched) | values, binary=True).fetchall()
 
 
 def _of(watched: Watched) -> dict[str, Any]:
-    return {"collection": watched.collection, "tenant": watched.tenant, "space": watched.space}
+    return {"collection": watched.collection, "tenant": watched.tenant, "space": watched.space.id}

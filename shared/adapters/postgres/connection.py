@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from pgvector.psycopg.halfvec import register_halfvec_info
+from pgvector.psycopg.vector import register_vector_info
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, IsolationLevel
 from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
@@ -33,17 +34,23 @@ _OPTIONS: dict[str, Any] = {
     "row_factory": dict_row,
 }
 _LOCAL = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as local (name, value)"
-_HALFVEC = "select oid, typarray from pg_type where typname = 'halfvec'"
+_REGISTER = {"halfvec": register_halfvec_info, "vector": register_vector_info}
+_VECTORS = "select typname, oid, typarray from pg_type where typname in ('halfvec', 'vector')"
 
-# The type's number is the same for every connection to one database; looking it up once saves a round trip each.
-_halfvec: dict[str, TypeInfo] = {}
+# The types' numbers are the same for every connection to one database; looking them up once saves a round trip each.
+_known: dict[str, list[TypeInfo]] = {}
 _TRUSTED_S = 1.0
 
 
-def _halfvec_info(row: DictRow | None) -> TypeInfo:
-    if row is None:
+def _register(connection: Connection[DictRow] | AsyncConnection[DictRow], url: str) -> None:
+    for info in _known[url]:
+        _REGISTER[info.name](connection, info)
+
+
+def _vector_types(rows: list[DictRow]) -> list[TypeInfo]:
+    if not rows:
         raise Unavailable("database", "the database lacks the pgvector extension; run scripts/migrate")
-    return TypeInfo("halfvec", row["oid"], row["typarray"])
+    return [TypeInfo(row["typname"], row["oid"], row["typarray"]) for row in rows]
 
 
 def translate(error: psycopg.Error, *, committing: bool = False) -> RagzeroError:
@@ -139,9 +146,9 @@ class Database:
 
     def _connect(self) -> Connection[DictRow]:
         connection = Connection.connect(self._url, connect_timeout=self._connect_timeout, **_OPTIONS)
-        if self._url not in _halfvec:
-            _halfvec[self._url] = _halfvec_info(connection.execute(_HALFVEC).fetchone())
-        register_halfvec_info(connection, _halfvec[self._url])
+        if self._url not in _known:
+            _known[self._url] = _vector_types(connection.execute(_VECTORS).fetchall())
+        _register(connection, self._url)
         return connection
 
 
@@ -233,6 +240,6 @@ class AsyncDatabase:
         await self._pool.close()
 
     async def _configure(self, connection: AsyncConnection[DictRow]) -> None:
-        if self._url not in _halfvec:
-            _halfvec[self._url] = _halfvec_info(await (await connection.execute(_HALFVEC)).fetchone())
-        register_halfvec_info(connection, _halfvec[self._url])
+        if self._url not in _known:
+            _known[self._url] = _vector_types(await (await connection.execute(_VECTORS)).fetchall())
+        _register(connection, self._url)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
-from pgvector import HalfVector
 from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from shared.adapters.cache.epochs import Epochs
+from shared.adapters.postgres import storage
 from shared.adapters.postgres.coherence import Bump, EpochStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
@@ -78,9 +78,16 @@ class DocumentStore:
             self._space = Space(**row)
         return self._space
 
-    def tenant_exists(self, tenant: UUID) -> bool:
+    def other_spaces(self) -> list[Space]:
+        """All but the active one."""
+        with self._database.transaction(None) as cursor:
+            return [Space(**row) for row in cursor.execute(_SQL["other_spaces"])]
+
+    def is_open(self, tenant: UUID) -> bool | None:
+        """None when there is no such tenant."""
         with self._database.transaction(tenant) as cursor:
-            return cursor.execute(_SQL["tenant_exists"], {"tenant": tenant}).fetchone() is not None
+            row = cursor.execute(_SQL["tenant"], {"tenant": tenant}).fetchone()
+        return None if row is None else bool(row["open"])
 
     def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed:
         """The document of that key, made when it is new, and whether this event's work is done already."""
@@ -197,14 +204,10 @@ class DocumentStore:
 
     def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
         """vectors: shape (len(chunk_ids), dimension of the active space)."""
-        embeddings = [HalfVector(vector) for vector in vectors]
+        statement, values = storing(self.space(), chunk_ids, vectors)
         with self._database.transaction(claim.tenant_id) as cursor:
             _locked(cursor, claim)
-            cursor.execute(
-                self._vectors("store_vectors"),
-                {"chunk_ids": list(chunk_ids), "embeddings": embeddings},
-                binary=True,
-            )
+            cursor.execute(statement, values, binary=True)
 
     def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int:
         """Leaves what is missing, and then publishing, to the embedding job; the event's work is done.
@@ -421,6 +424,19 @@ def note_removed(cursor: Cursor[DictRow], document: UUID, removed: Mapping[str, 
     if removed:
         values = {"id": document, "places": list(removed), "counts": list(removed.values())}
         cursor.execute(_SQL["note_removed"], values)
+
+
+def storing(
+    space: Space, chunk_ids: Sequence[int], vectors: NDArray[np.float32]
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The statement, bound in binary, that gives chunks their vectors in a space."""
+    statement = sql.SQL(_SQL["store_vectors"]).format(
+        vectors=sql.Identifier(f"vectors_{space.id:d}"), column=storage.column(space.storage)
+    )
+    return statement, {
+        "chunk_ids": list(chunk_ids),
+        "embeddings": storage.values(space.storage, vectors),
+    }
 
 
 def vectors_statement(statement: LiteralString, space: int) -> sql.Composed:

@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pgvector import HalfVector
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from shared.adapters.cache.epochs import Epochs
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.documents import DocumentStore, vectors_statement
+from shared.adapters.postgres.documents import DocumentStore, storing, vectors_statement
+from shared.adapters.postgres.filling import FillStore, embedded_text
 from shared.adapters.postgres.sql import load
-from shared.core.chunking import embedding_text, text_hash
-from shared.core.errors import LeaseLost, RagzeroError, SpaceMismatch
+from shared.core.errors import LeaseLost, SpaceMismatch
 from shared.core.models import EmbedSlice, Space, Waiting
 
 if TYPE_CHECKING:
@@ -91,21 +90,22 @@ class EmbedWorkStore:
         return [(row["id"], embedded_text(row)) for row in rows]
 
     def store(self, slice: EmbedSlice, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        """The vectors of a slice, all or none, and the slice is done. Raises LeaseLost, or SpaceMismatch when another
-        space has become the active one.
+        """The vectors of a slice, all or none, in each space of the active one's model, and the slice is done. Raises
+        LeaseLost, or SpaceMismatch when another space has become the active one.
 
         Not by COPY: Postgres refuses that on tables with row-level security, and building the HNSW graph is
         nearly all of the time anyway.
         """
-        embeddings, space = [HalfVector(vector) for vector in vectors], self.space()
-        statement = vectors_statement(_DOCUMENTS_SQL["store_vectors"], self.space().id)
+        space = self.space()
+        twins = [one for one in self._documents.other_spaces() if one.fingerprint == space.fingerprint]
         with self._database.transaction(slice.tenant_id) as cursor:
             if not cursor.execute(_SQL["finish_slice"], {"id": slice.id, "token": slice.token}).fetchone():
                 raise LeaseLost
             active = cursor.execute(_DOCUMENTS_SQL["active_space"]).fetchone()
             if active is None or active["id"] != space.id:
                 raise SpaceMismatch(f"space {space.id} ({space.name}) is not the active one any more")
-            cursor.execute(statement, {"chunk_ids": list(chunk_ids), "embeddings": embeddings}, binary=True)
+            for one in (space, *twins):
+                cursor.execute(*storing(one, chunk_ids, vectors), binary=True)
 
     def give_back(self, slices: Sequence[EmbedSlice]) -> None:
         """Not worked on after all; the try does not count."""
@@ -120,6 +120,11 @@ class EmbedWorkStore:
     def publish(self, waiting: Waiting) -> bool:
         """False when somebody else did, or nobody waits for it any more. Raises Conflict when vectors are missing."""
         return self._documents.publish_waiting(waiting.tenant_id, waiting.document_id, waiting.generation)
+
+    def follow(self, waiting: Waiting) -> None:
+        """The other spaces get what they can have of that document without an encoder."""
+        for space in self._documents.other_spaces():
+            FillStore(self._database, space.id).reuse(waiting.tenant_id, [waiting.document_id])
 
     def fail(self, waiting: Waiting, code: str, reason: str) -> bool:
         return self._documents.fail_waiting(
@@ -149,14 +154,6 @@ class EmbedWorkStore:
 
 def _waiting(row: DictRow) -> Waiting:
     return Waiting(row["tenant_id"], row["document_id"], row["generation"])
-
-
-def embedded_text(row: DictRow) -> str:
-    """What the encoder sees of a chunk. Raises RagzeroError when that is not the text that was hashed."""
-    seen = embedding_text(row["headings"], row["text"])
-    if text_hash(seen) != row["text_hash"]:
-        raise RagzeroError(f"chunk {row['id']} does not have the text that was hashed")
-    return seen
 
 
 def _held(slices: Sequence[EmbedSlice]) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
-from pgvector import HalfVector
 from psycopg import AsyncCursor, sql
 from psycopg.rows import DictRow
 
+from shared.adapters.postgres import storage
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.filters import CompiledFilter, compiled
 from shared.adapters.postgres.sql import load
@@ -28,7 +28,6 @@ _SQL = load("search")
 _FIELDS = [field.name for field in fields(Passage)]
 _CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
 _NOTHING = sql.SQL("")
-_MOST_EF = 1_000  # what pgvector takes
 # no document is looked up twice, so what remembers them only costs
 _LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off"}
 
@@ -112,7 +111,8 @@ class Searcher:
         in the snapshot that is searched, unless inactive says that it need not be.
         """
         wanted = max(self._candidates(limit), candidates or 0)
-        local = _LOCAL | {"hnsw.ef_search": str(min(_MOST_EF, wanted))}
+        width = storage.width(space.storage, storage.nearest(space.storage, wanted))
+        local = _LOCAL | {"hnsw.ef_search": str(width)}
         conditions = compiled(filter)
         async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
@@ -121,9 +121,10 @@ class Searcher:
             exact = scope.always_exact or scope.in_scope <= self._options.exact_below
             if exact and acl is not None and 2 * scope.visible < scope.total:
                 conditions = conditions.among(acl)
-            statement = self.statement(exact, vector is not None, conditions, space.id, keywords=keywords)
-            parameters = self.parameters(scope, vector, limit) | conditions.parameters
-            parameters |= {"candidates": wanted} | ({} if keywords else {"dense_weight": 1.0})
+            statement = self.statement(exact, vector is not None, conditions, space, keywords=keywords)
+            parameters = self.parameters(scope, vector, limit, space) | conditions.parameters
+            parameters |= {"candidates": wanted, "nearest": storage.nearest(space.storage, wanted)}
+            parameters |= {} if keywords else {"dense_weight": 1.0}
             rows = await (await cursor.execute(statement, parameters)).fetchall()
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
         return Retrieved([_passage(row) for row in rows], how, scope.epoch, scope.words if rows else {})
@@ -131,13 +132,17 @@ class Searcher:
     def _candidates(self, limit: int) -> int:
         return max(self._options.candidates, 2 * limit)
 
-    def parameters(self, scope: Scope, vector: NDArray[np.float32] | None, limit: int) -> dict[str, Any]:
+    def parameters(
+        self, scope: Scope, vector: NDArray[np.float32] | None, limit: int, space: Space
+    ) -> dict[str, Any]:
+        candidates = self._candidates(limit)
         return {
             "collection_id": scope.collection_id,
             "weights": scope.weights,
             "most": scope.most,
-            "vector": None if vector is None else HalfVector(vector),
-            "candidates": self._candidates(limit),
+            "vector": None if vector is None else storage.values(space.storage, vector[None])[0],
+            "candidates": candidates,
+            "nearest": storage.nearest(space.storage, candidates),
             "most_worded": self._options.most_worded,
             "dense_weight": 0.0 if vector is None else self._options.dense_weight,
             "limit": limit,
@@ -203,8 +208,8 @@ class Searcher:
             scope = await self._scope(cursor, tenant, collection, question, conditions)
             if scope.space != space.id:
                 raise _changed(space, scope)
-            pool = self._pool(True, vector is not None, conditions, space.id, keywords=keywords)
-            parameters = self.parameters(scope, vector, 1) | conditions.parameters
+            pool = self._pool(True, vector is not None, conditions, space, keywords=keywords)
+            parameters = self.parameters(scope, vector, 1, space) | conditions.parameters
             parameters |= {"document": document} | ({} if keywords else {"dense_weight": 1.0})
             statement = sql.Composed([pool, sql.SQL(_SQL["standing"])])
             row = await (await cursor.execute(statement, parameters)).fetchone()
@@ -221,20 +226,27 @@ class Searcher:
         return [Neighbour(**row) for row in rows]
 
     def statement(
-        self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: int, *, keywords: bool = True
+        self,
+        exact: bool,
+        with_vector: bool,
+        conditions: CompiledFilter,
+        space: Space,
+        *,
+        keywords: bool = True,
     ) -> sql.Composed:
         pool = self._pool(exact, with_vector, conditions, space, keywords=keywords)
         return sql.Composed([pool, sql.SQL(_SQL["fused"])])
 
     def _pool(
-        self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: int, *, keywords: bool
+        self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: Space, *, keywords: bool
     ) -> sql.Composed:
         """The chunks that are scored."""
         sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
         name = ("exact" if exact else "ann") + sides
         worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
         return sql.SQL(_SQL[name]).format(
-            vectors=sql.Identifier(f"vectors_{space:d}"),
+            vectors=sql.Identifier(f"vectors_{space.id:d}"),
+            nearness=storage.nearness(space),
             filter=conditions.chunk,
             document_filter=conditions.document,
             worded=worded,

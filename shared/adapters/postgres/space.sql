@@ -1,5 +1,5 @@
 -- The vectors of one embedding space: a table of their own, so that a space is dropped in no time and
--- its index has one dimension. {space} and {dimension} are integers of ours.
+-- its index has one dimension. {space} and {dimension} are integers of ours, {column} follows from its storage.
 create table vectors_{space} (
     chunk_id bigint primary key references chunks (id) on delete cascade,
     tenant_id uuid not null,
@@ -7,7 +7,7 @@ create table vectors_{space} (
     document_id uuid not null,
     generation integer not null,
     text_hash bytea not null,
-    embedding halfvec({dimension}) not null
+    embedding {column}({dimension}) not null
 );
 create index vectors_{space}_reuse on vectors_{space} (tenant_id, text_hash);
 create index vectors_{space}_document on vectors_{space} (document_id, generation);

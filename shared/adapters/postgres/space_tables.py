@@ -9,21 +9,32 @@ from importlib.resources import files
 import psycopg
 from psycopg import sql
 
+from shared.adapters.postgres import storage
 from shared.adapters.postgres.connection import translate
 from shared.core.errors import Conflict, NotFound
-from shared.core.models import Space
+from shared.core.models import Space, Storage
 
 _ONE_BUILDER = 7_291_003
 
 
+def ensure_model(admin_url: str, space: Space) -> int:
+    """The id of the space that a model has, however its vectors are stored; made as said when it has none."""
+    with _owner(admin_url) as connection:
+        found = connection.execute(
+            "select id from spaces where fingerprint = %s order by state, id limit 1", [space.fingerprint]
+        ).fetchone()
+    return int(found[0]) if found else ensure_space(admin_url, space)
+
+
 def ensure_space(admin_url: str, space: Space) -> int:
-    """The id of the space with this fingerprint, made with its table when new.
+    """The id of the space with this fingerprint and storage, made with its table when new.
 
     The first one is the active one, and has its index from the start.
     """
     with _owner(admin_url) as connection:
         found = connection.execute(
-            "select id from spaces where fingerprint = %s", [space.fingerprint]
+            "select id from spaces where fingerprint = %s and storage = %s",
+            [space.fingerprint, space.storage],
         ).fetchone()
         if found:
             return int(found[0])
@@ -35,14 +46,21 @@ def ensure_space(admin_url: str, space: Space) -> int:
         return made
 
 
-def build_index(admin_url: str, space: int, *, memory: str = "256MB") -> None:
+def build_index(
+    admin_url: str,
+    space: int,
+    *,
+    memory: str = "256MB",
+    workers: int = 2,
+    collection: int | None = None,
+) -> None:
     """While others read and write. memory: what the build may take, of the form 256MB; a graph that does not fit into
-    it takes several times as long.
+    it takes several times as long. workers: besides the one that builds. collection: of its chunks alone.
 
     One whose build was interrupted is built anew.
     """
     with _owner(admin_url) as connection:
-        name = f"vectors_{space:d}_hnsw"
+        name = _index_name(space, collection)
         row = connection.execute(
             "select indisvalid from pg_index where indexrelid = to_regclass(%s)", [name]
         ).fetchone()
@@ -50,8 +68,19 @@ def build_index(admin_url: str, space: int, *, memory: str = "256MB") -> None:
             return
         if row:
             connection.execute(sql.SQL("drop index concurrently {}").format(sql.Identifier(name)))
-        connection.execute("select set_config('maintenance_work_mem', %s, false)", [memory])
-        connection.execute(_template("space_index.sql", space))
+        connection.execute(
+            "select set_config('maintenance_work_mem', %s, false), "
+            "set_config('max_parallel_maintenance_workers', %s, false)",
+            [memory, str(workers)],
+        )
+        connection.execute(_index(connection, space, collection))
+
+
+def drop_index(admin_url: str, space: int, collection: int) -> None:
+    """The one of that collection alone; it is found by the common one from then on."""
+    with _owner(admin_url) as connection:
+        name = sql.Identifier(_index_name(space, collection))
+        connection.execute(sql.SQL("drop index concurrently if exists {}").format(name))
 
 
 def mark_built(admin_url: str, space: int) -> None:
@@ -107,15 +136,38 @@ def _create_space(connection: psycopg.Connection, space: Space) -> int:
     # foreign keys need a lock on chunks, behind which whoever writes them would queue
     connection.execute("set local lock_timeout = '5s'")
     row = connection.execute(
-        """insert into spaces (name, fingerprint, model, revision, dimension, state)
-           values (%s, %s, %s, %s, %s,
+        """insert into spaces (name, fingerprint, model, revision, dimension, storage, state)
+           values (%s, %s, %s, %s, %s, %s,
                    case when exists (select from spaces where state = 'active') then 'building' else 'active' end)
            returning id""",
-        [space.name, space.fingerprint, space.model, space.revision, space.dimension],
+        [space.name, space.fingerprint, space.model, space.revision, space.dimension, space.storage],
     ).fetchone()
     assert row is not None
-    connection.execute(_template("space.sql", int(row[0]), space.dimension))
+    table = {"dimension": sql.Literal(space.dimension), "column": storage.column(space.storage)}
+    connection.execute(_template("space.sql", int(row[0]), **table))
     return int(row[0])
+
+
+def _index_name(space: int, collection: int | None) -> str:
+    return f"vectors_{space:d}_hnsw" + ("" if collection is None else f"_{collection:d}")
+
+
+def _index(connection: psycopg.Connection, space: int, collection: int | None) -> sql.Composed:
+    row = connection.execute("select storage, dimension from spaces where id = %s", [space]).fetchone()
+    if row is None:
+        raise NotFound(f"there is no embedding space {space}")
+    size = connection.execute("select pg_relation_size(%s::regclass)", [f"vectors_{space:d}"]).fetchone()
+    assert size is not None
+    graph = storage.graph(storage.rows_in(Storage(row[0]), row[1], int(size[0])))
+    return _template(
+        "space_index.sql",
+        space,
+        name=sql.Identifier(_index_name(space, collection)),
+        indexed=storage.indexed(Storage(row[0]), row[1]),
+        of=sql.SQL("" if collection is None else "where collection_id = {}").format(sql.Literal(collection)),
+        m=sql.Literal(graph.m),
+        ef_construction=sql.Literal(graph.ef_construction),
+    )
 
 
 def _active(connection: psycopg.Connection) -> int | None:
@@ -123,6 +175,6 @@ def _active(connection: psycopg.Connection) -> int | None:
     return int(row[0]) if row else None
 
 
-def _template(file: str, space: int, dimension: int = 0) -> sql.Composed:
+def _template(file: str, space: int, **parts: sql.Composable) -> sql.Composed:
     text = files(__package__).joinpath(file).read_text()
-    return sql.SQL(text).format(space=sql.SQL(str(int(space))), dimension=sql.Literal(dimension))
+    return sql.SQL(text).format(space=sql.SQL(str(int(space))), **parts)

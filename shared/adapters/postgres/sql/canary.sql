@@ -2,7 +2,9 @@
 
 -- name: collections
 -- Those that are searched by the index, of the active space.
-select c.id, c.tenant_id, s.id as space
+select c.id as collection, c.tenant_id as tenant,
+       jsonb_build_object('id', s.id, 'name', s.name, 'model', s.model, 'revision', s.revision, 'dimension', s.dimension,
+                          'fingerprint', s.fingerprint, 'storage', s.storage) as space
 from collections c cross join spaces s
 where s.state = 'active' and c.chunks > %(more_than)s
 order by c.id
@@ -32,11 +34,15 @@ order by sum(chunks), name, value
 limit %(most)s
 
 -- name: nearest
--- As a question finds them, before its words are looked at.
-select v.chunk_id as id
-from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
-where v.collection_id = %(collection)s and d.metadata @> %(within)s
-order by v.embedding <=> %(vector)s
+-- As a question finds them, before its words are looked at: so many as are taken, ranked by the vectors themselves.
+select id from (
+    select v.chunk_id as id, v.embedding <=> %(vector)s as distance
+    from {vectors} v join documents d on d.id = v.document_id and d.published_generation = v.generation
+    where v.collection_id = %(collection)s and d.metadata @> %(within)s
+    order by {nearness}
+    limit %(taken)s
+) as taken
+order by distance
 limit %(limit)s
 
 -- name: tune

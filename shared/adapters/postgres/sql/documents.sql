@@ -1,8 +1,8 @@
 -- The life of a document. Every write names the attempt (the fencing token) it belongs to: a worker whose
 -- lease was taken over matches no row.
 
--- name: tenant_exists
-select 1 as found from tenants where id = %(tenant)s and closed_at is null
+-- name: tenant
+select closed_at is null as open from tenants where id = %(tenant)s
 
 -- name: collection
 -- The collection of that name, made when it is new.
@@ -286,7 +286,10 @@ select count(*) as vectors from {vectors} where document_id = %(id)s
 update collections set documents = documents + %(documents)s, chunks = chunks + %(chunks)s where id = %(collection)s
 
 -- name: active_space
-select id, name, model, revision, dimension, fingerprint from spaces where state = 'active'
+select id, name, model, revision, dimension, fingerprint, storage from spaces where state = 'active'
+
+-- name: other_spaces
+select id, name, model, revision, dimension, fingerprint, storage from spaces where state <> 'active' order by id
 
 -- name: reuse_vectors
 -- A text this tenant has embedded before keeps its vector.
@@ -310,8 +313,9 @@ order by c.ordinal
 -- name: store_vectors
 insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
 select c.id, c.tenant_id, c.collection_id, c.document_id, c.generation, c.text_hash, new.embedding
-from unnest(%(chunk_ids)s::bigint[], %(embeddings)b::halfvec[]) as new (chunk_id, embedding)
+from unnest(%(chunk_ids)s::bigint[], %(embeddings)b::{column}[]) as new (chunk_id, embedding)
 join chunks c on c.id = new.chunk_id
+order by c.id
 on conflict (chunk_id) do nothing
 
 -- name: count_generation

@@ -87,8 +87,8 @@ with nearest as materialized (
     join documents d on d.id = v.document_id and d.published_generation = v.generation
     {chunks_join}
     where v.collection_id = %(collection_id)s and {filter}
-    order by v.embedding <=> %(vector)s
-    limit %(candidates)s
+    order by {nearness}
+    limit %(nearest)s
 ), {worded}, pool as materialized (
     select n.id, -(c.weights <#> %(weights)s::sparsevec) as lexical, n.dense
     from nearest n join chunks c on c.id = n.id
@@ -104,8 +104,8 @@ with pool as materialized (
     join documents d on d.id = v.document_id and d.published_generation = v.generation
     {chunks_join}
     where v.collection_id = %(collection_id)s and {filter}
-    order by v.embedding <=> %(vector)s
-    limit %(candidates)s
+    order by {nearness}
+    limit %(nearest)s
 ),
 
 -- name: ann_keywords

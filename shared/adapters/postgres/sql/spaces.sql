@@ -1,10 +1,10 @@
 -- Embedding spaces, and who made which one the active one.
 
 -- name: list
-select id, name, model, revision, dimension, fingerprint, state, built_at, created_at from spaces order by id
+select id, name, model, revision, dimension, fingerprint, state, storage, built_at, created_at from spaces order by id
 
 -- name: get
-select id, name, model, revision, dimension, fingerprint from spaces where id = %(id)s
+select id, name, model, revision, dimension, fingerprint, storage from spaces where id = %(id)s
 
 -- name: alone
 -- Whoever publishes commits first, and whoever comes later sees what we did.

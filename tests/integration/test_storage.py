@@ -1,0 +1,170 @@
+"""Each way to store vectors: a space of its own, filled without an encoder where that is exact, and found through its index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from functions.ingest.wiring import build as build_ingest
+from scripts.migrate import space_of
+from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres.filters import compiled
+from shared.adapters.postgres.partitions import partition
+from shared.adapters.postgres.search import Scope, Searcher
+from shared.adapters.postgres.space_tables import build_index, ensure_model, ensure_space, mark_built
+from shared.core.models import Space, Storage
+from tests.faults.test_canary import canary
+from tests.faults.test_embed_job import NOBODY, CpuEncoder
+from tests.integration.test_embed_job import make_job
+from tests.support.installation import Installation
+from tests.support.model_change import admin_url, fill, promote
+from tests.support.operating import client
+from tests.support.sweeping import unsound, work_off
+
+_QUESTION = "Which bell rang three times on day 2?"
+_COLUMNS = {Storage.FLOAT32: "vector", Storage.FLOAT16: "halfvec", Storage.BINARY: "halfvec"}
+
+
+@pytest.fixture
+def bells(installation: Installation) -> Installation:
+    for day in range(3):
+        parts = (f"# Day {day}.{part}\n\nBell {part} of day {day} rang {part} times." for part in range(10))
+        installation.put(f"{day}.md", "\n\n".join(parts))
+    work_off(installation)
+    return installation
+
+
+def built(installation: Installation, storage: Storage) -> tuple[Space, int]:
+    """The space of the usual model stored that way, and how many texts had to be embedded for it."""
+    admin, embedder = admin_url(installation), installation.embedder
+    wanted = space_of(embedder.manifest, storage)
+    id = ensure_space(admin, wanted)
+    filled = fill(installation, id, embedder.encode)
+    build_index(admin, id, workers=0)
+    mark_built(admin, id)
+    return Space(id, *_without_id(wanted), storage=storage), filled.embedded
+
+
+def _without_id(space: Space) -> Sequence[Any]:
+    return space.name, space.model, space.revision, space.dimension, space.fingerprint
+
+
+@pytest.mark.parametrize("storage", [Storage.FLOAT32, Storage.BINARY])
+def test_a_space_of_another_storage_finds_the_same_by_its_index_and_without(
+    bells: Installation, storage: Storage
+) -> None:
+    """float32 is embedded anew, for half of its digits are not there; signs and float16 are copied."""
+    exact, ann = [ranked(bells, exact_below) for exact_below in (10_000, 0)]
+    space, embedded = built(bells, storage)
+    assert embedded == (30 if storage is Storage.FLOAT32 else 0)
+    with client(bells) as api:
+        promote(api, space.id)
+        (told,) = [one for one in api.get("/v1/index/spaces").json() if one["id"] == space.id]
+    assert (told["storage"], told["lacking"], told["name"]) == (storage, 0, space.name)
+    assert ranked(bells, 10_000) == exact
+    assert ranked(bells, 0) == ann
+    assert canary(bells) == {"status": "done", "collections": 1, "recall": 1.0, "alarms": {}}
+    (column,) = bells.rows(f"select pg_typeof(embedding)::text as type from vectors_{space.id} limit 1")
+    assert column["type"] == _COLUMNS[storage]
+
+
+def ranked(installation: Installation, exact_below: int) -> list[tuple[str, float]]:
+    with client(installation, exact_below=exact_below) as api:
+        body = api.post("/v1/search", json={"question": _QUESTION, "top_k": 10}).json()
+    assert body["retrieval"] == ("exact" if exact_below else "ann")
+    return [(one["text"], round(one["score"], 2)) for one in body["results"]]
+
+
+@pytest.mark.parametrize("storage", [*Storage])
+@pytest.mark.parametrize("keywords", [True, False], ids=["balanced", "fast"])
+def test_the_statement_is_answered_from_the_index_of_its_storage(
+    bells: Installation, storage: Storage, keywords: bool
+) -> None:
+    """A type or an expression that differs in the least silently means that every row is looked at."""
+    space, _ = built(bells, storage)
+    plan = asyncio.run(explained(bells, space, keywords))
+    assert f"Index Scan using vectors_{space.id}_hnsw" in plan, plan
+
+
+async def explained(installation: Installation, space: Space, keywords: bool) -> str:
+    database = AsyncDatabase(installation.url("ragzero_query"), max_connections=1)
+    searcher = Searcher(database)
+    (row,) = installation.rows("select id from collections where chunks = 30")
+    scope = Scope(row["id"], "english", 30, epoch=1, visible=30, in_scope=30, space=space.id)
+    vector = installation.embedder.encode_query(_QUESTION)
+    local = {"enable_seqscan": "off", "enable_sort": "off", "enable_bitmapscan": "off"}
+    statement = searcher.statement(False, True, compiled(None), space, keywords=keywords)
+    values = searcher.parameters(scope, _QUESTION, vector, 10, space)
+    try:
+        async with database.transaction(installation.tenant, acl=None, local=local) as cursor:
+            rows = await (await cursor.execute(b"explain " + statement.as_bytes(None), values)).fetchall()
+    finally:
+        await database.close()
+    return "\n".join(row["QUERY PLAN"] for row in rows)
+
+
+def test_a_large_collection_is_searched_by_a_graph_of_its_own_until_it_shrinks(bells: Installation) -> None:
+    bells.put("other.txt", "Another collection's only bell.", {"collection": "other"})
+    work_off(bells)
+    (space,) = bells.rows("select id, dimension, fingerprint from spaces")
+    active = Space(space["id"], "", "", "", space["dimension"], space["fingerprint"])
+    (large,) = bells.rows("select id from collections where chunks = 30")
+    limits = {"memory": "64MB", "workers": 0}
+    assert partition(admin_url(bells), 29, **limits) == ([large["id"]], [])
+    assert partition(admin_url(bells), 29, **limits) == ([], [])
+    name = f"vectors_{active.id}_hnsw_{large['id']}"
+    assert f"Index Scan using {name}" in asyncio.run(explained(bells, active, keywords=False))
+    with client(bells, exact_below=0) as api:
+        body = {"question": "bell", "collection": "other"}
+        assert len(api.post("/v1/search", json=body).json()["results"]) == 1
+    assert partition(admin_url(bells), 61, **limits) == ([], [large["id"]])
+    assert name not in asyncio.run(explained(bells, active, keywords=False))
+
+
+def test_what_is_uploaded_meanwhile_is_stored_both_ways(bells: Installation) -> None:
+    """By ingest, and by the embedding job, which computes each vector once for all spaces of its model."""
+    spaces = [built(bells, storage)[0] for storage in (Storage.BINARY, Storage.FLOAT32)]
+    lane = bells.ingest_settings(cpu_lane_chunks=4, embed_url=NOBODY, embed_key="k" * 16)
+    bells.ingest.close()
+    bells.__dict__["ingest"] = build_ingest(lane, bells.embedder)
+    bells.put("small.txt", "A new bell was cast.")
+    parts = (f"# Tide {n}\n\nTide {n} rose {n} feet." for n in range(8))
+    bells.put("large.md", "\n\n".join(parts))
+    work_off(bells)
+    job = make_job(bells, CpuEncoder(bells.embedder))
+    assert job.run(float("inf")).chunks == 8
+    job.close()
+    with client(bells) as api:
+        assert [one["lacking"] for one in api.get("/v1/index/spaces").json()] == [0, 0, 0]
+    (kept,) = bells.rows(
+        f"""select max(abs(1 + (exact.embedding <#> signs.embedding::vector))) as apart
+            from vectors_{spaces[1].id} exact join vectors_{spaces[0].id} signs using (chunk_id)"""
+    )
+    assert 0 < kept["apart"] < 1e-3
+    assert unsound(bells) == []
+
+
+def test_a_model_that_has_a_space_is_not_given_another_by_migrating(bells: Installation) -> None:
+    space, _ = built(bells, Storage.BINARY)
+    with client(bells) as api:
+        promote(api, space.id)
+    model = space_of(bells.embedder.manifest)
+    assert ensure_model(admin_url(bells), model) == space.id
+
+
+def test_a_plan_for_another_storage_says_what_is_copied_and_what_it_takes(bells: Installation) -> None:
+    with client(bells) as api:
+        plans = {
+            storage: api.get("/v1/index/plan", params={"change": "storage", "storage": storage}).json()
+            for storage in Storage
+        }
+    assert {name: plan["vectors_made"] for name, plan in plans.items()} == {
+        "float32": 30,
+        "float16": 0,
+        "binary": 0,
+    }
+    sizes = [plans[storage]["disk_bytes"] for storage in (Storage.FLOAT32, Storage.FLOAT16, Storage.BINARY)]
+    assert sizes == sorted(sizes, reverse=True)
