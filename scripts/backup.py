@@ -3,6 +3,7 @@ whole index with its vectors. Encrypted, to a folder or to s3://bucket/prefix (n
 is ingested). Each backup is a file of its own, named after its time.
 
     scripts/backup make DESTINATION [--index]     scripts/backup ls DESTINATION     scripts/backup restore FILE
+    scripts/backup audit DESTINATION [--days N]   which backups with an index hold what was deleted since
 
 Needs DATABASE_ADMIN_URL and RAGZERO_BACKUP_KEY (64 hex digits; whoever loses it has no backup). Restores into an empty
 database that scripts/migrate has brought to the current schema. What a backup without the index lacks comes from the
@@ -21,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +30,7 @@ from typing import IO, Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.adapters.postgres.backup import Record, dump, restore
+from shared.adapters.postgres.backup import Record, deleted_since, dump, restore
 from shared.adapters.postgres.migrate import shipped
 from shared.core.errors import ConfigurationError, Conflict, NotFound, RagzeroError
 
@@ -97,6 +98,22 @@ def make(given: argparse.Namespace) -> int:
 def ls(given: argparse.Namespace) -> int:
     print("\n".join(_names(given.destination)))
     return 0
+
+
+def audit(given: argparse.Namespace) -> int:
+    """1 when one that is older than it may be holds documents that were deleted since."""
+    oldest, overdue = datetime.now(UTC) - timedelta(days=given.days), 0
+    for name in _names(given.destination):
+        made = re.search(r"(\d{8}T\d{6}Z)-index\.backup$", name)
+        if made is None:
+            continue
+        at = datetime.strptime(made[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        held = deleted_since(_admin_url(), at)
+        late = bool(held) and at < oldest
+        overdue += late
+        note = f", and is older than {given.days:g} days: remove it" if late else ""
+        print(f"{name}: holds {held} documents that were deleted since{note}")
+    return 1 if overdue else 0
 
 
 def back(given: argparse.Namespace) -> int:
@@ -183,7 +200,7 @@ def _admin_url() -> str:
 def main(argv: list[str] | None = None) -> int:
     formatted = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="scripts/backup", description=__doc__, formatter_class=formatted)
-    commands = parser.add_subparsers(required=True, metavar="make | ls | restore")
+    commands = parser.add_subparsers(required=True, metavar="make | ls | audit | restore")
     one = commands.add_parser("make")
     one.add_argument("destination", help="a folder, or s3://bucket/prefix")
     one.add_argument("--index", action="store_true", help="documents, chunks and vectors, too")
@@ -191,6 +208,12 @@ def main(argv: list[str] | None = None) -> int:
     one = commands.add_parser("ls")
     one.add_argument("destination")
     one.set_defaults(run=ls)
+    one = commands.add_parser("audit")
+    one.add_argument("destination")
+    one.add_argument(
+        "--days", type=float, default=30, help="how long a backup may hold what was deleted since"
+    )
+    one.set_defaults(run=audit)
     one = commands.add_parser("restore")
     one.add_argument("file", help="a file, or s3://bucket/key")
     one.set_defaults(run=back)

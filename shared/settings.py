@@ -199,6 +199,8 @@ class ReindexSettings(_Bucket, _Cache, _Knock, _Webhooks):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     queue_url: str = Field(validation_alias="RAGZERO_QUEUE_URL", min_length=1)
     """The queue that ingest is fed from."""
+    dead_letter_url: str | None = Field(None, validation_alias="RAGZERO_DEAD_LETTER_URL")
+    """Looked through by the audit."""
     lease_seconds: int = Field(60, ge=5, le=3600, validation_alias="RAGZERO_SWEEP_LEASE_SECONDS")
     grace_seconds: int = Field(120, ge=0, validation_alias="RAGZERO_SWEEP_GRACE_SECONDS")
     """What changed less long ago may have its event on the way, and is left to the next sweep."""
@@ -208,6 +210,8 @@ class ReindexSettings(_Bucket, _Cache, _Knock, _Webhooks):
     """Work that waits longer than this while nobody is at it wakes the embedding job."""
     erase_after_seconds: int = Field(1200, ge=0, validation_alias="RAGZERO_ERASE_AFTER_SECONDS")
     """So long after a delete its last traces are looked for: later than the longest stream that began before it ends."""
+    closed_tenant_days: int = Field(30, ge=0, validation_alias="RAGZERO_CLOSED_TENANT_DAYS")
+    """So long after a tenant was closed its documents are removed, from the bucket, too."""
     max_deletes: int = Field(50, ge=0, validation_alias="RAGZERO_SWEEP_MAX_DELETES")
     max_delete_share: float = Field(0.2, ge=0, le=1, validation_alias="RAGZERO_SWEEP_MAX_DELETE_SHARE")
     """A sweep that misses more documents of a tenant than both of these asks before it deletes any."""

@@ -91,7 +91,8 @@ class TenantPage(BaseModel):
 class TenantClosed(TenantView, Receipt):
     detail: str = (
         "Nothing of this tenant is visible or accepted any more, and its keys are revoked."
-        " Its documents, their index and its objects in the bucket are still stored."
+        " Its documents, their index and its objects in the bucket are still stored;"
+        " sweeps remove them RAGZERO_CLOSED_TENANT_DAYS later."
     )
 
 

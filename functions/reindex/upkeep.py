@@ -29,6 +29,10 @@ class Courier(Protocol):
     def deliver(self, seconds: float, *, fresh: bool = False) -> dict[str, int]: ...
 
 
+class Closing(Protocol):
+    def run(self) -> int: ...
+
+
 class EmbeddingJob(Protocol):
     def wake(self, backlog: int) -> None: ...
 
@@ -41,6 +45,7 @@ class Upkeep:
         store: Store,
         eraser: Eraser,
         courier: Courier,
+        closing: Closing,
         embedding_job: EmbeddingJob | None,
         knock_after_seconds: float,
         erase_after_seconds: float,
@@ -48,6 +53,7 @@ class Upkeep:
         self._store = store
         self._eraser = eraser
         self._courier = courier
+        self._closing = closing
         self._embedding_job = embedding_job
         self._knock_after = knock_after_seconds
         self._erase_after = erase_after_seconds
@@ -55,7 +61,7 @@ class Upkeep:
     def run(self) -> dict[str, Any]:
         """Each part on its own: one that fails is tried again by the next sweep, and stops no other."""
         done: dict[str, Any] = {}
-        for part in (self._knock, self._drain, self._erase, self._deliver, self._forget):
+        for part in (self._knock, self._drain, self._close, self._erase, self._deliver, self._forget):
             done |= self._tried(part)
         return done
 
@@ -78,6 +84,10 @@ class Upkeep:
     def _drain(self) -> dict[str, Any]:
         tenants = self._store.drain_epochs()
         return {"epochs_told": tenants} if tenants else {}
+
+    def _close(self) -> dict[str, Any]:
+        documents = self._closing.run()
+        return {"of_closed_tenants": documents} if documents else {}
 
     def _erase(self) -> dict[str, Any]:
         """What is left of documents that were deleted: by now nobody can be writing down anything about them."""

@@ -7,6 +7,7 @@ from functools import cache
 
 from functions.reindex.audit import Audit
 from functions.reindex.canary import Canary
+from functions.reindex.closing import Closing
 from functions.reindex.service import SweepService
 from functions.reindex.upkeep import Upkeep
 from functions.reindex.walk import Limits, Means
@@ -83,12 +84,21 @@ def build(settings: ReindexSettings) -> Services:
         store,
         Eraser(database, told),
         Courier(Outbox(database), private=settings.webhooks_private, alarm=Alarm(queue)),
+        Closing(store, bucket, queue, settings.closed_tenant_days),
         _embedding_job(settings),
         settings.knock_seconds,
         settings.erase_after_seconds,
     )
-    audit = Audit(AuditStore(database, settings.bucket, settings.audit_grace_seconds), bucket)
+    audit = Audit(
+        AuditStore(database, settings.bucket, settings.audit_grace_seconds, told),
+        bucket,
+        dead_letters=_queue(settings, settings.dead_letter_url) if settings.dead_letter_url else None,
+    )
     return Services(SweepService(means), upkeep, canary, audit)
+
+
+def _queue(settings: ReindexSettings, url: str) -> Queue:
+    return Queue(url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
 
 
 def _embedding_job(settings: ReindexSettings) -> Knock | None:

@@ -18,9 +18,11 @@ logger = get_logger(__name__)
 class Schedule:
     """The first call comes after delay seconds, each later one every seconds after the one before had begun."""
 
-    def __init__(self, handler: str, event: Event, *, every: float, delay: float, timeout: float) -> None:
+    def __init__(
+        self, handler: str, events: Sequence[Event], *, every: float, delay: float, timeout: float
+    ) -> None:
         self._handler = handler
-        self._event = event
+        self._events = events
         self._every = every
         self._delay = delay
         self._timeout = timeout
@@ -31,17 +33,18 @@ class Schedule:
         wait = self._delay
         while not self._stopping.wait(wait):
             started = time.monotonic()
-            self._call()
+            for event in self._events:
+                self._call(event)
             wait = max(0.0, started + self._every - time.monotonic())
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def _call(self) -> None:
+    def _call(self, event: Event) -> None:
         context = LambdaContext(self._handler, time.monotonic() + self._timeout)
         try:
             # loaded at the first call: what local mode starts with is needed sooner
-            dying_at_deadline(load(self._handler))(self._event, context)
+            dying_at_deadline(load(self._handler))(event, context)
         except Exception as error:
             logger.warning("scheduled_call_failed", error=type(error).__name__, reason=str(error))
 
@@ -49,15 +52,16 @@ class Schedule:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--handler", required=True, help="package.module:function")
-    parser.add_argument("--event", type=json.loads, required=True, help="JSON")
+    parser.add_argument(
+        "--event", type=json.loads, required=True, help="JSON; or a list of them, called in turn"
+    )
     parser.add_argument("--every", type=float, required=True, help="seconds")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before the first call")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds a call may take")
     given = parser.parse_args(argv)
     configure()
-    schedule = Schedule(
-        given.handler, given.event, every=given.every, delay=given.delay, timeout=given.timeout
-    )
+    events = given.event if isinstance(given.event, list) else [given.event]
+    schedule = Schedule(given.handler, events, every=given.every, delay=given.delay, timeout=given.timeout)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: schedule.stop())
     schedule.run()

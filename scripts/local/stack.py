@@ -291,13 +291,14 @@ class Stack:
     def _reindex(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
         options = {
             "--handler": "functions.reindex.handler:handler",
-            "--event": json.dumps({"task": "sweep"}),
+            "--event": json.dumps([{"task": "sweep"}, {"task": "expire"}]),
             "--every": str(_SWEEP_EVERY_S),
             "--delay": str(_SWEEP_DELAY_S),
         }
         command = ["-m", "scripts.local.scheduler", *(part for pair in options.items() for part in pair)]
         variables = {
             "RAGZERO_QUEUE_URL": intake.queue_url,
+            "RAGZERO_DEAD_LETTER_URL": intake.dead_letter_url,
             "RAGZERO_SWEEP_GRACE_SECONDS": "30",
             "RAGZERO_SWEEP_PATIENCE_SECONDS": str(_VISIBILITY_S),
         }

@@ -36,6 +36,19 @@ def test_calls_come_one_after_the_other_until_it_is_told_to_stop(tmp_path: Path)
     assert lines == ["before", "after"] * (len(lines) // 2), "the call in hand is finished"
 
 
+def test_several_events_are_called_in_turn(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one", "other")]
+    process = schedule("tests.support.handlers:steps", [{"file": str(file)} for file in files], every="3600")
+    deadline = time.monotonic() + 60
+    while not (files[1].exists() and files[1].read_text().count("after") == 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert [file.read_text().split() for file in files] == [["before", "after"] * 2] * 2
+
+
 def test_a_call_that_fails_is_logged_and_the_next_one_made() -> None:
     process = schedule("tests.support.handlers:fail", {})
     assert process.stderr is not None

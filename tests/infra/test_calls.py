@@ -89,17 +89,23 @@ def test_query_uploads_deletes_examines_and_moves_letters(installation: Installa
     assert made == recorded("query")
 
 
-def test_reindex_lists_and_tells_and_deletes_what_is_over(installation: Installation) -> None:
-    """The canary and the audit ask the database alone."""
+def test_reindex_lists_tells_expires_and_audits(installation: Installation) -> None:
+    """The canary asks the database alone."""
     installation.put("over.txt", "The ferry left at nine.", {"expires_after": "0"})
     work_off(installation)
     installation.put("a.txt", "The ferry leaves at nine.")
     silence(installation)
-    with calls() as made, sweeping(installation) as sweeper:
+    dead = {"QueueUrl": installation.intake.dead_letter_url, "MessageBody": "{}"}
+    installation.aws.client("sqs").send_message(**dead)
+    with (
+        calls() as made,
+        sweeping(installation, dead_letter_url=installation.intake.dead_letter_url) as sweeper,
+    ):
         assert sweeper.sweep()["status"] == "done"
         assert sweeper.task("expire") == {"status": "done", "deleted": 1}
         assert sweeper.task("canary")["status"] == "done"
-        assert sweeper.task("audit")["status"] == "done"
+        audit = sweeper.task("audit")
+        assert (audit["status"], audit["unseen"]) == ("done", [])
     assert made == recorded("reindex")
 
 

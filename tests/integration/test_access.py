@@ -21,6 +21,7 @@ from tests.fakes.gpu_server import FakeGpu
 from tests.support import access
 from tests.support.access import bearer, made, names, operating
 from tests.support.installation import Installation
+from tests.support.sweeping import sweeping, work_off
 
 CRANE = "The harbour crane lifts forty tonnes."
 WAGES = "The harbour crane driver earns ninety crowns."
@@ -249,6 +250,38 @@ def test_events_of_a_closed_tenant_are_refused(operator: TestClient, installatio
     installation.put(f"tenants/{tenant}/two.txt", CRANE)
     installation.deliver()
     assert len(installation.rows("select id from documents where tenant_id = %s", tenant)) == 1
+
+
+def test_what_a_closed_tenant_had_is_removed_and_has_receipts(
+    operator: TestClient, installation: Installation
+) -> None:
+    """Once its time is over; nobody else loses anything."""
+    tenant = made(operator.post("/v1/admin/tenants", json={"name": "acme"}))["id"]
+    for name in ("one.txt", "two.txt"):
+        installation.put(f"tenants/{tenant}/{name}", CRANE)
+    installation.put("ours.txt", CRANE)
+    installation.deliver()
+    operator.delete(f"/v1/admin/tenants/{tenant}", params={"confirm": "acme"})
+    with sweeping(installation, erase_after_seconds=0) as early:
+        early.settle()
+    assert len(installation.rows("select id from documents where published_generation is not null")) == 3
+    with sweeping(
+        installation, closed_tenant_days=0, erase_after_seconds=0, audit_grace_seconds=0
+    ) as sweeper:
+        assert sweeper.sweep()["upkeep"]["of_closed_tenants"] == 2
+        work_off(installation)
+        assert sweeper.sweep()["upkeep"]["erased"] == 2
+        assert sweeper.services.audit.run(0)["clean"]
+    shown = operator.get(f"/v1/admin/tenants/{tenant}").json()
+    assert (shown["documents"], shown["chunks"]) == (0, 0)
+    left = installation.rows("select count(*) as n from chunks where tenant_id = %s", tenant)
+    receipts = installation.rows(
+        "select count(*) as n from deletions where tenant_id = %s and erased_at is not null", tenant
+    )
+    assert (left[0]["n"], receipts[0]["n"]) == (0, 2)
+    assert installation.document("ours.txt")["status"] == "searchable"
+    objects = installation.aws.client("s3").list_objects_v2(Bucket=installation.intake.bucket)["Contents"]
+    assert [one["Key"] for one in objects] == ["ours.txt"]
 
 
 def test_the_limits_of_a_key_and_its_tenant_arrive_together(

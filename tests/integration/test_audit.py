@@ -9,15 +9,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 
 from functions.reindex.audit import Audit
 from functions.reindex.handler import handle
 from scripts.local.event_source import LambdaContext
+from scripts.local.process import HOST
+from scripts.local.redis_server import RedisServer
 from shared.adapters.postgres.audits import AuditStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.s3 import Bucket
+from shared.adapters.sqs import Queue
 from tests.support.installation import Installation
-from tests.support.sweeping import Sweeper, sweeping, work_off
+from tests.support.sweeping import Sweeper, event_of, sweeping, work_off
 
 
 @pytest.fixture
@@ -82,6 +86,51 @@ def test_answers_to_requests_of_tenants_that_fell_silent_are_forgotten_by_the_sw
     assert task(sweeper, "sweep")["upkeep"]["requests"] == 2
     assert task(sweeper, "audit")["clean"]
     assert installation.rows("select key from idempotent_requests") == [{"key": "1 hour"}] * 2
+
+
+def test_what_the_cache_and_letters_still_hold_of_an_erased_document_is_found(
+    installation: Installation, redis_server: RedisServer, empty_redis: redis.Redis
+) -> None:
+    """A live one of the same name is none of the audit's business; nor is what was answered since."""
+    installation.cache = {"redis_url": f"redis://{HOST}:{redis_server.port}"}
+    dead = Queue(installation.intake.dead_letter_url, endpoint_url=installation.aws.url)
+    settings = {
+        "audit_grace_seconds": 0,
+        "erase_after_seconds": 0,
+        "dead_letter_url": installation.intake.dead_letter_url,
+    }
+    with sweeping(installation, **settings) as sweeper:
+        for key in ("a file.txt", "again.txt"):
+            installation.put(key, f"It says that it is {key}.")
+        work_off(installation)
+        for key in ("a file.txt", "again.txt"):
+            installation.delete(key)
+        work_off(installation)
+        assert sweeper.sweep()["upkeep"]["erased"] == 2
+        installation.put("again.txt", "It is there again.")
+        work_off(installation)
+        clean = task(sweeper, "audit")
+        assert (clean["clean"], clean["unseen"]) == (True, []), clean
+        found = ("cached_answers_of_erased", "dead_letters_of_erased", "discarded_letters_of_erased")
+        assert [clean["findings"][name] for name in found] == [0, 0, 0]
+
+        letters = [event_of(key, installation.intake.bucket, "1") for key in ("a+file.txt", "again.txt")]
+        dead.send([*letters, "no event"])
+        installation.rows(
+            "insert into discarded_letters (message_id, body, reason, discarded_by) values ('m', %s, 'r', 'w') returning 1",
+            letters[0],
+        )
+        epoch = installation.epoch()
+        for name, tag in (("old", 1), ("new", epoch)):
+            empty_redis.set(f"rz:a:{installation.tenant}:{name}", f"{tag}:an answer")
+        report = task(sweeper, "audit")
+        assert not report["clean"]
+        assert [report["findings"][name] for name in found] == [1, 1, 1], report
+        assert dead.state().waiting == 3, "each letter was put back"
+
+    installation.cache = {"redis_url": f"redis://{HOST}:9"}
+    with sweeping(installation, **settings) as cut_off:
+        assert task(cut_off, "audit")["unseen"] == ["cached_answers"]
 
 
 def test_a_document_goes_when_its_time_has_come_and_its_object_was_not_put_again(

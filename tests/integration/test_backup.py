@@ -161,3 +161,28 @@ def test_backups_do_not_go_where_they_would_be_ingested(
     monkeypatch.setenv("RAGZERO_BUCKET", "documents")
     assert backup.main(["ls", "s3://documents/backups"]) == 1
     assert "is ingested" in capsys.readouterr().err
+
+
+def test_backups_that_hold_what_was_deleted_since_are_named(
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Those without the index hold no documents; one that is young may hold some for a while."""
+    monkeypatch.setenv("RAGZERO_BACKUP_KEY", KEY)
+    monkeypatch.setenv("DATABASE_ADMIN_URL", admin_url(installation))
+    for key in ("stays.txt", "goes.txt"):
+        installation.put(key, f"It says that it {key}.")
+    work_off(installation)
+    installation.rows("update documents set created_at = created_at - interval '1 minute' returning 1")
+    assert backup.main(["make", str(tmp_path), "--index"]) == 0
+    assert backup.main(["make", str(tmp_path)]) == 0
+    installation.delete("goes.txt")
+    work_off(installation)
+    capsys.readouterr()
+    assert backup.main(["audit", str(tmp_path)]) == 0
+    assert "-index.backup: holds 1 documents that were deleted since\n" in capsys.readouterr().out
+    assert backup.main(["audit", str(tmp_path), "--days", "0"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("older than 0 days: remove it")

@@ -78,18 +78,25 @@ class Epochs:
     def drop_stale(self, tenant: UUID, epoch: int) -> int | None:
         """How many answers of older epochs were removed; None where there is no cache. Nobody would be given them, but
         there they are. Raises Unavailable."""
+        return self._over_answers("drop_stale", tenant, epoch)
+
+    def count_stale(self, tenant: UUID, epoch: int) -> int | None:
+        """How many answers of older epochs there are; None where there is no cache. Raises Unavailable."""
+        return self._over_answers("count_stale", tenant, epoch)
+
+    def _over_answers(self, name: str, tenant: UUID, epoch: int) -> int | None:
         if self._evaluate is None:
             return None
-        cursor, dropped, pattern = 0, 0, f"rz:a:{tenant}:*"
+        cursor, total, pattern = 0, 0, f"rz:a:{tenant}:*"
         try:
             while True:
                 cursor, names = self._evaluate.scan(cursor, pattern)
                 if names:
-                    dropped += int(self._evaluate(script("drop_stale").text, names, [str(epoch)]))
+                    total += int(self._evaluate(script(name).text, names, [str(epoch)]))
                 if not cursor:
-                    return dropped
+                    return total
         except Exception as error:
-            raise Unavailable("redis", f"stale answers could not be removed ({error})") from error
+            raise Unavailable("redis", f"stale answers could not be looked through ({error})") from error
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -32,7 +33,7 @@ STATE = (
     "webhooks",
 )
 INDEX = ("documents", "chunks", "chunk_terms", "lexemes", "label_sets")
-_SPACE_FIELDS = ("name", "fingerprint", "model", "revision", "dimension")
+_SPACE_FIELDS = ("name", "fingerprint", "model", "revision", "dimension", "storage")
 _NUMBERED = (
     "collections",
     "chunks",
@@ -59,6 +60,20 @@ def dump(admin_url: str, *, index: bool) -> Iterator[Record]:
             connection.execute("select set_config('app.tenant_id', %s, true)", [tenant])
             for table in tables:
                 yield from _rows(connection, table, counted=index)
+
+
+def deleted_since(admin_url: str, moment: datetime) -> int:
+    """How many documents that were there at that moment have been deleted."""
+    with _owner(admin_url) as connection, connection.transaction():
+        # which sees the receipts of all tenants
+        connection.execute("set local role ragzero_reindex")
+        connection.execute("set local app.sweep = 'on'")
+        row = connection.execute(
+            "select count(*) from deletions r join documents d on d.id = r.document_id "
+            "where r.requested_at > %s and d.created_at <= %s",
+            [moment, moment],
+        ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def restore(admin_url: str, records: Iterable[Record]) -> dict[str, int]:
@@ -145,7 +160,7 @@ def _json(rows: list[tuple[str]]) -> list[str]:
 def _owner(admin_url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with psycopg.connect(admin_url, autocommit=True, row_factory=tuple_row) as connection:
-            for role in ("ragzero_owner", "ragzero_query"):
+            for role in ("ragzero_owner", "ragzero_query", "ragzero_reindex"):
                 connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
             connection.execute("set role ragzero_owner")
             yield connection

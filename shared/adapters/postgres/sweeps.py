@@ -162,6 +162,18 @@ class SweepStore:
             rows = cursor.execute(_SQL["existing_tenants"], {"tenants": list(tenants)}).fetchall()
         return {row["id"] for row in rows}
 
+    def of_closed(self, days: int, limit: int) -> list[tuple[str, str]]:
+        """(key, done sequencer) of documents of tenants that were closed so many days ago."""
+        values = self._common | {"days": days, "limit": limit}
+        with self._sweeping() as cursor:
+            return [(row["key"], row["done_sequencer"]) for row in cursor.execute(_SQL["of_closed"], values)]
+
+    def forget_closed(self, days: int) -> int:
+        """How many rows went of what people wrote and asked while such tenants were open."""
+        with self._sweeping() as cursor:
+            row = cursor.execute(_SQL["forget_closed"], {"days": days}).fetchone()
+        return int(row["removed"]) if row else 0
+
     def sleeping_work(self, patience_seconds: float) -> int | None:
         """Chunks that have waited for the embedding job that long while nobody works; None when nothing does."""
         with self._sweeping() as cursor:

@@ -61,6 +61,12 @@ locals {
       { action = "s3:DeleteObjectVersion", resources = local.objects, reason = "the same" },
       { action = "sqs:SendMessage", resources = [module.queue.arn, try(module.reindex_dead_letters[0].arn, module.queue.arn)], reason = "what the sweep found is queued; its own failed calls go to their dead letters" },
       { action = "sqs:GetQueueAttributes", resources = [module.queue.arn], reason = "the sweep waits while ingest has enough to do" },
+      { action = "sqs:ReceiveMessage", resources = local.given_up, reason = "the audit: do dead letters name what was erased?" },
+      { action = "sqs:ChangeMessageVisibility", resources = local.given_up, reason = "putting them back" },
+      { action = "s3:GetObject", resources = local.objects, reason = "how old an object is whose time may have come" },
+      { action = "s3:DeleteObject", resources = local.objects, reason = "documents that go by themselves" },
+      { action = "s3:DeleteObjectVersion", resources = local.objects, reason = "and their older versions" },
+      { action = "s3:ListBucketVersions", resources = local.bucket, reason = "which those are" },
     ]
   }[name]) }
 

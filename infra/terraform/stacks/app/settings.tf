@@ -43,7 +43,7 @@ locals {
       AWS_LWA_INVOKE_MODE          = "response_stream"
       AWS_LWA_READINESS_CHECK_PATH = "/healthz"
     })
-    reindex = { RAGZERO_QUEUE_URL = module.queue.url }
+    reindex = { RAGZERO_QUEUE_URL = module.queue.url, RAGZERO_DEAD_LETTER_URL = module.queue.dead_letters.url }
   }
 
   environment = { for name in keys(local.functions) : name =>

@@ -28,12 +28,25 @@ where created_at < now() - interval '1 day' - make_interval(secs => %(grace)s)
 select count(*) as found from {vectors} v join documents d on d.id = v.document_id
 where d.status in ('deleted', 'failed') and d.updated_at < now() - make_interval(secs => %(grace)s)
 
+-- name: erased_epochs
+-- Up to which epoch nothing of a tenant may be kept: what was erased was in answers of older ones.
+select tenant_id as tenant, max(epoch) as epoch from deletions
+where erased_at < now() - make_interval(secs => %(grace)s) and epoch is not null
+group by tenant_id
+
+-- name: discarded
+select body from discarded_letters where body not in ('', '{}') order by message_id limit %(limit)s
+
+-- name: erased
+-- Receipts keep no names, but who knows one can tell.
+select count(*) as found from unnest(%(keys)s::text[]) as named (key)
+where exists (select from deletions r where r.key_hash = sha256(convert_to(named.key, 'UTF8'))
+                                        and r.erased_at < now() - make_interval(secs => %(grace)s))
+  and not exists (select from documents d where d.bucket = %(bucket)s and d.key = named.key)
+
 -- name: keep
 with old as (delete from audits where finished_at < now() - interval '2 years')
 insert into audits (findings, clean) values (%(findings)s, %(clean)s) returning id
-
--- name: list
-select id, findings, clean, finished_at from audits order by id desc limit %(limit)s
 
 -- name: expired
 -- Searchable documents whose metadata says after how many days they are to go, and that have been there so long.

@@ -184,6 +184,23 @@ select count(*) as findings from sweep_findings where bucket = %(bucket)s and hi
 -- name: existing_tenants
 select id from tenants where id = any(%(tenants)s) and closed_at is null
 
+-- name: of_closed
+select d.key, d.done_sequencer from documents d join tenants t on t.id = d.tenant_id
+where d.bucket = %(bucket)s and d.status <> 'deleted' and t.closed_at < now() - make_interval(days => %(days)s)
+  and (d.lease_until is null or d.lease_until < now())
+order by d.key
+limit %(limit)s
+
+-- name: forget_closed
+with closed as (
+    select id from tenants where closed_at < now() - make_interval(days => %(days)s)
+), feedback as (
+    delete from answer_feedback where tenant_id in (select id from closed) returning 1
+), runs as (
+    delete from evaluations where tenant_id in (select id from closed) returning 1
+)
+select (select count(*) from feedback) + (select count(*) from runs) as removed
+
 -- name: sleeping_work
 -- Chunks that wait for the embedding job while nobody works on any; no row when nothing waits that long.
 select coalesce(sum(w.chunks), 0)::bigint as chunks
