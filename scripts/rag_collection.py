@@ -22,6 +22,16 @@ def make(api: Ragzero, given: argparse.Namespace) -> int:
     return 0
 
 
+def change(api: Ragzero, given: argparse.Namespace) -> int:
+    settings = {name: getattr(given, name) for name in ("language", "chunk_tokens", "overlap_tokens")}
+    body = {name: value for name, value in settings.items() if value is not None} | {"reread": given.reread}
+    changed = call(api, "PATCH", f"/v1/collections/{given.name}", json=body)
+    console.print(f"changed {changed['name']}", highlight=False, markup=False)
+    if given.reread and changed["documents"]:
+        console.print(f"next: scripts/rag index reread --collection {given.name}", highlight=False)
+    return 0
+
+
 def ls(api: Ragzero, _given: argparse.Namespace) -> int:
     table = Table("name", "documents", "chunks", "language", "chunk + overlap", box=None)
     for one in everything(api, "/v1/collections"):
@@ -48,7 +58,7 @@ def rm(api: Ragzero, given: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/rag collection", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="create | ls | rm")
+    commands = parser.add_subparsers(required=True, metavar="create | change | ls | rm")
     one = commands.add_parser(
         "create", help="documents get there by --collection, or the metadata `collection`"
     )
@@ -57,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--chunk-tokens", type=int)
     one.add_argument("--overlap-tokens", type=int)
     one.set_defaults(run=make)
+    one = commands.add_parser("change", help="other settings; what is not named stays")
+    one.add_argument("name")
+    one.add_argument("--language")
+    one.add_argument("--chunk-tokens", type=int)
+    one.add_argument("--overlap-tokens", type=int)
+    one.add_argument("--reread", action="store_true", help="though there are documents in it")
+    one.set_defaults(run=change)
     commands.add_parser("ls", help="all collections").set_defaults(run=ls)
     one = commands.add_parser("rm", help="with its documents, in the bucket, too; the default one is emptied")
     one.add_argument("name")

@@ -1,12 +1,13 @@
 """The index under the hood: why a document is not searchable, dead letters, sweeps, checks, and changes of the model.
 
-`why` and `requeue` take RAGZERO_API_KEY, the rest RAGZERO_ADMIN_KEY; `apply` and `reclaim` DATABASE_ADMIN_URL, too.
+`why`, `requeue` and `reread` take RAGZERO_API_KEY, the rest RAGZERO_ADMIN_KEY; `apply` and `reclaim` DATABASE_ADMIN_URL, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -49,6 +50,27 @@ _REMEDIES = {
 def requeue(api: Ragzero, given: argparse.Namespace) -> int:
     done = call(api, "POST", "/v1/index/requeue", json=_named(given.document))
     _say(f"{done['key']} will be looked at again")
+    return 0
+
+
+def reread(api: Ragzero, given: argparse.Namespace) -> int:
+    """Oldest last; each keeps what was made of it until it is published anew, with the vectors of unchanged texts."""
+    asked, told = {"limit": 100} | ({"collection": given.collection} if given.collection else {}), 0
+    cursor = given.resume
+    try:
+        while True:
+            page = call(api, "GET", "/v1/documents", params=asked | ({"cursor": cursor} if cursor else {}))
+            for one in page["items"]:
+                started = time.monotonic()
+                call(api, "POST", "/v1/index/requeue", json={"document_id": one["id"]})
+                time.sleep(max(0.0, 1 / given.rate - (time.monotonic() - started)))
+            told, cursor = told + len(page["items"]), page["next_cursor"]
+            if cursor is None:
+                break
+    except KeyboardInterrupt:
+        _say(f"stopped; go on with --resume {cursor}" if cursor else "stopped at the first page")
+        return 1
+    _say(f"{told} documents will be read again")
     return 0
 
 
@@ -164,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("document", help="key, s3:// uri or id")
     one.add_argument("--labels", help="of the key that does not see it, with commas")
     command("requeue", requeue, "have a document worked on again").add_argument("document")
+    one = command("reread", reread, "have documents read again: another parser, chunk size or language")
+    one.add_argument("--collection", help="these alone")
+    one.add_argument("--rate", type=float, default=20, help="documents a second (default: %(default)g)")
+    one.add_argument("--resume", metavar="CURSOR", help="what an interrupted one has printed")
     command("doctor", doctor, "checks of the whole installation")
     command("sweeps", sweeps, "walks through the bucket").add_argument("--limit", type=int, default=10)
     one = command("confirm-deletes", confirm_deletes, "delete what a sweep has held back")
@@ -187,7 +213,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     try:
-        with connect("RAGZERO_API_KEY" if given.run in (why, requeue) else "RAGZERO_ADMIN_KEY") as api:
+        with connect(
+            "RAGZERO_API_KEY" if given.run in (why, requeue, reread) else "RAGZERO_ADMIN_KEY"
+        ) as api:
             return int(given.run(api, given))
     except Failure as failure:
         print(f"rag index: {failure}", file=sys.stderr)

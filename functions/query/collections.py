@@ -41,7 +41,7 @@ class Store(Protocol):
     def make(
         self, tenant: UUID, name: str, language: str, chunk_tokens: int | None, overlap_tokens: int | None
     ) -> None: ...
-    def change(self, tenant: UUID, name: str, changes: Mapping[str, Any]) -> None: ...
+    def change(self, tenant: UUID, name: str, changes: Mapping[str, Any], *, reread: bool) -> None: ...
     def contents(self, tenant: UUID, name: str, limit: int) -> tuple[list[tuple[UUID, str]], int]: ...
     def remove(self, tenant: UUID, name: str) -> bool: ...
 
@@ -98,14 +98,16 @@ class CollectionService:
         return await self.get(who, name)
 
     async def change(self, who: Principal, name: str, changes: Mapping[str, Any]) -> Collection:
-        """changes: language, chunk_tokens, overlap_tokens; those not named stay."""
+        """changes: language, chunk_tokens, overlap_tokens; those not named stay. reread: whether what is in it is to be
+        read again, and need not go before."""
         known = await self.get(who, name)
         sizes = self._sizes(
             changes.get("chunk_tokens", known.chunk_tokens),
             changes.get("overlap_tokens", known.overlap_tokens),
         )
         wanted = dict(changes) | dict(zip(("chunk_tokens", "overlap_tokens"), sizes, strict=True))
-        await self._writer.run(lambda: self._store.change(who.tenant_id, name, wanted))
+        reread = bool(wanted.pop("reread", False))
+        await self._writer.run(lambda: self._store.change(who.tenant_id, name, wanted, reread=reread))
         return await self.get(who, name)
 
     async def remove(self, who: Principal, name: str) -> Removal:

@@ -242,11 +242,15 @@ class NewCollection(StrictRequest):
 
 
 class CollectionChange(StrictRequest):
-    """What is not named stays. Only while the collection is empty."""
+    """What is not named stays. Only while the collection is empty, unless its documents are to be read again."""
 
     language: Annotated[str, Field(max_length=63)] = ""
     chunk_tokens: ChunkTokens | None = None
     overlap_tokens: OverlapTokens | None = None
+    reread: bool = Field(
+        False,
+        description="Each document keeps what was made of it until `scripts/rag index reread` has it read again.",
+    )
 
 
 class CollectionView(BaseModel):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from shared.adapters.sqs import Queue
 from tests.support.api import serving
 from tests.support.installation import Installation
 from tests.support.operating import client
-from tests.support.sweeping import drift, silence, sweeping, work_off
+from tests.support.sweeping import drift, silence, sweeping, unsound, work_off
 
 Run = Callable[..., tuple[int, str]]
 
@@ -52,6 +53,47 @@ def test_why_and_requeue(installation: Installation, run: Run) -> None:
         assert (status, "searchable: Queries find it." in printed) == (0, True)
     status, printed = run("why", "no-such.txt")
     assert (status, "404" in printed) == (1, True)
+
+
+def test_other_sizes_and_another_language_reach_what_is_there_and_embed_only_texts_that_changed(
+    installation: Installation, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    encode = installation.embedder.encode
+
+    def counted(texts: Sequence[str]) -> Any:
+        seen.extend(texts)
+        return encode(texts)
+
+    short = {f"{number}.txt": f"The ferry number {number} leaves at nine." for number in range(9)}
+    long = "# Rules\n\n" + " ".join(f"Rule number {number} of the harbour holds." for number in range(40))
+    for key, text in (short | {"long.md": long}).items():
+        installation.put(key, text)
+    work_off(installation)
+    monkeypatch.setattr(installation.embedder, "encode", counted)
+    ask = {"name": "default", "changes": {"chunk_tokens": 64, "overlap_tokens": 8, "language": "german"}}
+    with client(installation, installation.api_key) as api:
+        path = f"/v1/collections/{ask['name']}"
+        assert api.patch(path, json=ask["changes"]).status_code == 409
+        assert api.patch(path, json={**ask["changes"], "reread": True}).status_code == 200
+        assert run("reread", "--rate", "1000") == (0, "10 documents will be read again\n")
+        visible = api.post("/v1/search", json={"question": "When does ferry 3 leave?"}).json()["results"]
+        assert visible, "each document keeps what was made of it meanwhile"
+        work_off(installation)
+    chunks = installation.rows("select d.key, count(*) as n from documents d join chunks c on c.document_id = d.id "
+                               "and c.generation = d.published_generation group by 1")  # fmt: skip
+    counts = {row["key"]: row["n"] for row in chunks}
+    assert counts.pop("long.md") > 3
+    assert set(counts.values()) == {1}
+    assert seen
+    assert all("Rule number" in text for text in seen), "the short ones' vectors are reused"
+    assert unsound(installation) == []
+    generations = {row["generation"] for row in installation.rows("select generation from documents")}
+    seen.clear()
+    assert run("reread", "--collection", "default", "--rate", "1000")[0] == 0
+    work_off(installation)
+    assert seen == [], "nothing changed, so nothing is embedded"
+    assert generations == {2}
 
 
 def test_dead_letters_are_listed_sent_again_and_discarded(installation: Installation, run: Run) -> None:

@@ -46,7 +46,7 @@ async def collection(name: _Name, who: Reader, wired: Wired) -> CollectionView:
 
 @router.patch("/{name}")
 async def change(name: _Name, body: CollectionChange, who: Writer, wired: Wired) -> CollectionView:
-    """Other settings, while the collection is empty: what is in it was indexed under these."""
+    """Other settings, while the collection is empty, or with `reread`: what is in it was indexed under these."""
     return _view(await wired.collections.change(who, name, body.model_dump(exclude_unset=True)))
 
 

@@ -45,17 +45,17 @@ class CollectionStore:
             if cursor.execute(_SQL["make"], values).rowcount == 0:
                 raise Conflict(f"there is a collection {name!r} already")
 
-    def change(self, tenant: UUID, name: str, changes: Mapping[str, Any]) -> None:
+    def change(self, tenant: UUID, name: str, changes: Mapping[str, Any], *, reread: bool = False) -> None:
         """changes: language, chunk_tokens, overlap_tokens; those not named stay.
 
-        Raises Conflict while there is anything in it: that was made under the old settings.
+        Raises Conflict while there is anything in it, which was made under the old settings, unless it is to be reread.
         """
         with self._database.transaction(tenant) as cursor:
             row = _locked(cursor, tenant, name)
-            if not row["empty"]:
+            if not (row["empty"] or reread):
                 raise Conflict(
                     f"the collection {name!r} is not empty; other settings would need its documents indexed anew:"
-                    " make another collection, or empty this one first"
+                    " make another collection, empty this one first, or say reread"
                 )
             known = {**row, **changes}
             _check_language(cursor, known["language"])
