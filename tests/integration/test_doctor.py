@@ -98,6 +98,9 @@ WRONG = [
     ("migrations", "fail", "delete from migrations where name = '0003_answers.sql'", _ALL),
     ("migrations", "fail", "update migrations set hash = 'x' where name = '0003_answers.sql'", _ALL),
     ("migrations", "warn", "insert into migrations (name, hash) values ('9999_later.sql', 'x')", _ALL),
+    ("index", "fail", "update pg_index set indisvalid = false where indexrelid = 'vectors_1_hnsw'::regclass", "update pg_index set indisvalid = true where indexrelid = 'vectors_1_hnsw'::regclass"),
+    ("audit", "fail", """insert into audits (findings, clean) values ('{"chunks_of_deleted": 2}', false)""", "delete from audits"),
+    ("audit", "warn", "insert into audits (findings, clean, finished_at) values ('{}', true, now() - interval '20 days')", "delete from audits"),
 ]  # fmt: skip
 
 

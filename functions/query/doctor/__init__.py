@@ -27,6 +27,7 @@ class Doctor:
             "pooler": database.pooler,
             "migrations": database.migrations,
             "encoder": database.encoder,
+            "index": database.index,
             "tenant": database.tenant,
             "cache": outside.cache,
             "clocks": outside.clocks,
@@ -35,6 +36,7 @@ class Doctor:
             "dead_letters": outside.dead_letters,
             "sweeps": sweeps.sweeps,
             "held_back": sweeps.held_back,
+            "audit": database.audit,
         }
 
     async def examine(self) -> Health:

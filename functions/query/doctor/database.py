@@ -94,6 +94,29 @@ class DatabaseChecks:
             return fail(detail, "set RAGZERO_MODEL_DIR to the model of the active space")
         return ok(f"of the active space {self._expected.space!r}")
 
+    async def index(self) -> Check:
+        """Without it every question would look at every chunk, and nobody would be told."""
+        rows = await self._store.fact("index")
+        if not rows or not rows[0]["valid"]:
+            detail = "the active space has no index that can be used: every question looks at every chunk"
+            return fail(detail, "scripts/rag index apply builds it anew")
+        own = f", and {rows[0]['own']} collections have one of their own" if rows[0]["own"] else ""
+        return ok(f"of the active space, stored as {rows[0]['storage']}{own}")
+
+    async def audit(self) -> Check:
+        rows = await self._store.fact("audit")
+        if not rows:
+            return ok("none was made yet")
+        found = {name: count for name, count in rows[0]["findings"].items() if count}
+        if found:
+            told = ", ".join(f"{count} {name}" for name, count in found.items())
+            return fail(f"of what was deleted, there is still: {told}", "see the log of functions/reindex")
+        if rows[0]["late"]:
+            return warn(
+                "the newest is older than two weeks", 'schedule functions/reindex with {"task": "audit"}'
+            )
+        return ok("nothing that was deleted was left")
+
     async def tenant(self) -> Check:
         tenant = self._expected.default_tenant
         if tenant is None:

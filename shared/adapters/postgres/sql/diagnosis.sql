@@ -95,3 +95,14 @@ select pg_backend_pid() as pid, host(inet_client_addr()) as address, inet_client
 
 -- name: tenant
 select closed_at from tenants where id = %(tenant)s
+
+-- name: index
+-- Of the active space; own: how many collections have one of theirs.
+select s.storage, coalesce(i.indisvalid, false) as valid,
+       (select count(*) from pg_index o join pg_class c on c.oid = o.indexrelid
+        where o.indrelid = to_regclass('vectors_' || s.id) and o.indisvalid and c.relname ~ '_hnsw_[0-9]+$') as own
+from spaces s left join pg_index i on i.indexrelid = to_regclass('vectors_' || s.id || '_hnsw')
+where s.state = 'active'
+
+-- name: audit
+select findings, finished_at < now() - interval '15 days' as late from audits order by id desc limit 1
