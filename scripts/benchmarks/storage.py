@@ -1,8 +1,9 @@
-"""How a space's vectors may be stored, and what each way costs: recall@10, the time of the bare statement, the index.
+"""How a space's vectors may be stored, and what each way costs: recall@10 against the exact scan of float32, time, index.
 
-The same synthetic vectors (texts and topics as in `scripts/bench retrieval`, or a .npy file of real ones) as float32, as
-float16, and as float16 with an index over their signs, whose nearest are ranked again by the vectors themselves. What is
-not exact is held against the exact scan of the float32 vectors.
+100 000 vectors (of a .npy file, such as scripts.benchmarks.passages makes of real text; else synthetic ones) as float32,
+as float16, and as float16 under an index over their signs, each in a space of its own, built as `index apply` does.
+bare: the thinnest SQL, `order by embedding <=> $1 limit 10`, as a superuser. statement: the one that a question in the
+mode `fast` is answered by, under row-level security and with its document. Each in a transaction of its own.
 """
 
 from __future__ import annotations
@@ -11,106 +12,221 @@ import argparse
 import contextlib
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from pgvector import HalfVector, Vector
+from pgvector import Vector
 from pgvector.psycopg import register_vector
+from psycopg import sql
 
-from scripts.benchmarks.retrieval import Corpus
+from scripts.benchmarks.corpus import Corpus
 from scripts.benchmarks.throwaway import percentile, report
 from scripts.local.postgres import Postgres
+from shared.adapters.postgres import storage
+from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres.filters import compiled
+from shared.adapters.postgres.migrate import ROLES, migrate
+from shared.adapters.postgres.search import Scope, Searcher
+from shared.adapters.postgres.space_tables import build_index, ensure_space
+from shared.core.models import Space, Storage
 
 Vectors = NDArray[np.float32]
 _DEPTH = 10
+_WIDTHS = (40, 60, 80, 100, 200)
+_PASSWORD = "bench"  # noqa: S105 - of a server that lives for this run, on loopback
+_TENANT = uuid.UUID(int=1)
+_EXACT_ROWS = (1_000, 10_000, 30_000)
+
+_LOADED = """
+insert into tenants (id, name) values (%(tenant)s, 'bench');
+insert into collections (tenant_id, name, documents, chunks) values (%(tenant)s, 'default', %(chunks)s / 4, %(chunks)s);
+insert into documents (id, tenant_id, collection_id, bucket, key, status, generation, published_generation, chunks)
+select lpad(n::text, 32, '0')::uuid, %(tenant)s, 1, 'b', n::text, 'searchable', 1, 1, 4
+from generate_series(0, (%(chunks)s - 1) / 4) as n;
+insert into chunks (id, tenant_id, collection_id, document_id, generation, ordinal, text, start_char, end_char, text_hash,
+                    weights)
+overriding system value
+select n, %(tenant)s, 1, lpad((n / 4)::text, 32, '0')::uuid, 1, n %% 4, 'x', 0, 1, sha256(n::text::bytea), '{}/268435456'
+from generate_series(0, %(chunks)s - 1) as n;
+"""
+_STORED = """
+insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
+select id, %(tenant)s, 1 + id / 4 %% %(of)s, lpad((id / 4)::text, 32, '0')::uuid, 1, sha256(id::text::bytea), embedding from loaded
+"""
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to store, and to search. {d} is the dimension, {n} how many candidates are ranked again."""
+class Bench:
+    def __init__(self, postgres: Postgres, vectors: Vectors, asked: Vectors) -> None:
+        self._postgres = postgres
+        self._vectors, self._asked = vectors, asked
+        self._there = _nearest(vectors, asked, np.arange(len(vectors)))
+        self._db = psycopg.connect(postgres.dsn(), autocommit=True, prepare_threshold=None)
+        migrate(postgres.dsn(), dict.fromkeys(ROLES, _PASSWORD))
+        register_vector(self._db)
+        self._load()
+        self._caller = psycopg.connect(
+            postgres.dsn("ragzero_query", _PASSWORD), autocommit=True, prepare_threshold=None
+        )
+        register_vector(self._caller)
+        for name, value in (("app.tenant_id", str(_TENANT)), ("app.acl", "*")):
+            self._caller.execute("select set_config(%s, %s, false)", [name, value])
 
-    name: str
-    column: str
-    index: str
-    nearest: str
-    widths: tuple[int, ...]
+    def _load(self) -> None:
+        chunks, dimension = self._vectors.shape
+        for statement in _LOADED.split(";")[:-1]:
+            self._db.execute(statement.encode(), {"tenant": _TENANT, "chunks": chunks})
+        self._db.execute(f"create unlogged table loaded (id bigint, embedding vector({dimension}))".encode())
+        with (
+            self._db.cursor() as cursor,
+            cursor.copy("copy loaded from stdin with (format binary)") as copy,
+        ):
+            copy.set_types(["int8", "vector"])
+            for number, vector in enumerate(self._vectors):
+                copy.write_row((number, Vector(vector)))
+        self._db.execute("vacuum analyze")
 
+    def space(self, way: Storage) -> dict[str, Any]:
+        dimension = self._vectors.shape[1]
+        wanted = Space(0, f"bench:{way}", "bench", "1", dimension, f"bench:{way}", storage=way)
+        # the first space of a database has its index before it has rows
+        id = ensure_space(self._postgres.dsn(), wanted)
+        space = Space(id, wanted.name, "bench", "1", dimension, wanted.fingerprint, storage=way)
+        self._db.execute(f"drop index if exists vectors_{id}_hnsw".encode())
+        table = sql.Identifier(f"vectors_{id}")
+        self._db.execute(sql.SQL(_STORED).format(vectors=table), {"tenant": _TENANT, "of": 1})
+        started = time.perf_counter()
+        build_index(self._postgres.dsn(), id, memory="1GB", workers=2)
+        seconds = time.perf_counter() - started
+        self._db.execute(sql.SQL("vacuum analyze {}").format(table))
+        return {
+            "index_mb": self._size(f"vectors_{id}_hnsw"),
+            "build_s": round(seconds, 1),
+            "bare": [self._bare(space, width) for width in _WIDTHS],
+            "statement": self._statement(space, self._there),
+        }
 
-_PLAIN = "select id from {table} order by embedding <=> %(vector)s limit 10"
-_AGAIN = """select id from (
-    select id, embedding from {table}
-    order by binary_quantize(embedding)::bit({d}) <~> binary_quantize(%(vector)s::halfvec({d}))::bit({d}) limit {n}
-) as near order by embedding <=> %(vector)s limit 10"""
-WAYS = (
-    Way("float32", "vector", "embedding vector_cosine_ops", _PLAIN, (40, 100, 200)),
-    Way("float16", "halfvec", "embedding halfvec_cosine_ops", _PLAIN, (40, 100, 200)),
-    Way(
-        "binary", "halfvec", "(binary_quantize(embedding)::bit({d})) bit_hamming_ops", _AGAIN, (100, 200, 400)
-    ),
-)
+    def partitioned(self) -> dict[str, Any]:
+        """A tenth of the rows of a float16 space, searched by the graph of all, and by one of its own."""
+        wanted = Space(
+            0, "bench:tenth", "bench", "1", self._vectors.shape[1], "bench:tenth", storage=Storage.FLOAT16
+        )
+        space = replace(wanted, id=ensure_space(self._postgres.dsn(), wanted))
+        table = sql.Identifier(f"vectors_{space.id}")
+        self._db.execute(sql.SQL(_STORED).format(vectors=table), {"tenant": _TENANT, "of": 10})
+        found = {}
+        mine = np.flatnonzero(np.arange(len(self._vectors)) // 4 % 10 == 0)
+        there = _nearest(self._vectors, self._asked, mine)
+        for name, collection in (("graph_of_all", None), ("graph_of_its_own", 1)):
+            build_index(self._postgres.dsn(), space.id, memory="1GB", workers=2, collection=collection)
+            self._db.execute(sql.SQL("vacuum analyze {}").format(table))
+            # at this size the planner might rather look at every row
+            self._caller.execute(
+                "set enable_seqscan = off; set enable_sort = off; set enable_bitmapscan = off"
+            )
+            found[name] = self._statement(space, there)
+        return found
 
-
-def load(db: psycopg.Connection[Any], way: Way, vectors: Vectors) -> float:
-    """Seconds that building the index took."""
-    dimension = vectors.shape[1]
-    db.execute(
-        f"create table stored_{way.name} (id int primary key, embedding {way.column}({dimension}) not null)".encode()
-    )
-    kind = Vector if way.column == "vector" else HalfVector
-    with (
-        db.cursor() as cursor,
-        cursor.copy(f"copy stored_{way.name} from stdin with (format binary)".encode()) as copy,
-    ):
-        copy.set_types(["int4", way.column])
-        for number, vector in enumerate(vectors):
-            copy.write_row((number, kind(vector)))
-    started = time.perf_counter()
-    index = way.index.format(d=dimension)
-    db.execute(f"create index {way.name}_hnsw on stored_{way.name} using hnsw ({index})".encode())
-    db.execute(f"vacuum analyze stored_{way.name}".encode())
-    return time.perf_counter() - started
-
-
-def measured(
-    db: psycopg.Connection[Any], way: Way, width: int, asked: Vectors, there: Sequence[set[int]]
-) -> dict[str, Any]:
-    dimension = asked.shape[1]
-    statement = way.nearest.format(table=f"stored_{way.name}", d=dimension, n=width).encode()
-    db.execute(f"set hnsw.ef_search = {width}".encode())
-    kind = Vector if way.column == "vector" else HalfVector
-    _require_index(db, statement, kind(asked[0]), f"{way.name}_hnsw")
-    times, hits = [], 0
-    for repeat in range(2):
-        for vector, truth in zip(asked, there, strict=True):
-            started = time.perf_counter()
-            rows = db.execute(statement, {"vector": kind(vector)}, binary=True).fetchall()
-            if repeat:
+    def exact(self) -> dict[int, float]:
+        """Milliseconds that so many rows of the float16 space take without an index, p50."""
+        self._db.execute("set enable_indexscan = off")
+        statement = (
+            b"select chunk_id from (select * from vectors_1 where chunk_id < %(rows)s offset 0) as few "
+            b"order by embedding <=> %(vector)s limit 10"
+        )
+        found = {}
+        for rows in (one for one in _EXACT_ROWS if one <= len(self._vectors)):
+            times = []
+            for vector in storage.values(Storage.FLOAT16, self._asked[:20]):
+                started = time.perf_counter()
+                self._db.execute(statement, {"vector": vector, "rows": rows}, binary=True).fetchall()
                 times.append((time.perf_counter() - started) * 1000)
-                hits += len({row[0] for row in rows} & truth)
-    recall = round(hits / (_DEPTH * len(asked)), 4)
-    return {
-        "width": width,
-        "recall_at_10": recall,
-        "p50_ms": percentile(times, 0.5),
-        "p95_ms": percentile(times, 0.95),
-    }
+            found[rows] = percentile(times, 0.5)
+        self._db.execute("reset enable_indexscan")
+        return found
+
+    def _bare(self, space: Space, width: int) -> dict[str, Any]:
+        statement = sql.SQL(
+            "select id from (select v.chunk_id as id, v.embedding from {vectors} v order by {nearness} limit {taken}) "
+            "as v order by v.embedding <=> %(vector)s limit 10"
+            if space.storage is Storage.BINARY
+            else "select v.chunk_id from {vectors} v order by {nearness} limit 10"
+        ).format(
+            vectors=sql.Identifier(f"vectors_{space.id}"),
+            nearness=storage.nearness(space),
+            taken=sql.Literal(width),
+        )
+        self._db.execute(f"set hnsw.ef_search = {width}".encode())
+        self._require_index(self._db, statement, {}, space)
+        return {"ef_search": width} | self._measured(self._db, statement, lambda _: {}, space, self._there)
+
+    def _statement(self, space: Space, there: Sequence[set[int]]) -> dict[str, Any]:
+        chunks = len(self._vectors)
+        searcher = Searcher(AsyncDatabase(self._postgres.dsn(), max_connections=1))
+        scope = Scope(1, "english", chunks, epoch=1, visible=chunks, in_scope=chunks, space=space.id)
+        statement = searcher.statement(False, True, compiled(None), space, keywords=False)
+
+        def values(vector: Vectors) -> dict[str, Any]:
+            return searcher.parameters(scope, "", vector, _DEPTH, space) | {"dense_weight": 1.0}
+
+        taken = values(self._asked[0])["nearest"]
+        width = storage.width(space.storage, taken)
+        self._caller.execute(f"set hnsw.ef_search = {width}".encode())
+        self._caller.execute("set hnsw.iterative_scan = relaxed_order")
+        self._require_index(self._caller, statement, values(self._asked[0]), space)
+        return {"ef_search": width, "taken": taken} | self._measured(
+            self._caller, statement, values, space, there
+        )
+
+    def _measured(
+        self,
+        db: psycopg.Connection[Any],
+        statement: sql.Composed,
+        values: Callable[[Vectors], dict[str, Any]],
+        space: Space,
+        there: Sequence[set[int]],
+    ) -> dict[str, Any]:
+        times, hits = [], 0
+        for repeat in range(2):
+            for vector, truth in zip(self._asked, there, strict=True):
+                parameters = values(vector) | _bound(space, vector)
+                started = time.perf_counter()
+                rows = db.execute(statement, parameters, binary=True).fetchall()
+                if repeat:
+                    times.append((time.perf_counter() - started) * 1000)
+                    hits += len({row[0] for row in rows} & truth)
+        return {
+            "recall_at_10": round(hits / (_DEPTH * len(self._asked)), 4),
+            "p50_ms": percentile(times, 0.5),
+            "p95_ms": percentile(times, 0.95),
+        }
+
+    def _require_index(
+        self, db: psycopg.Connection[Any], statement: sql.Composed, values: dict[str, Any], space: Space
+    ) -> None:
+        asked = values | _bound(space, self._asked[0])
+        rows = db.execute(sql.SQL("explain ") + statement, asked, binary=True).fetchall()
+        plan = "\n".join(row[0][:100] for row in rows)
+        if f"vectors_{space.id}_hnsw" not in plan:
+            raise SystemExit(f"the index of space {space.id} was not used:\n{plan}")
+
+    def _size(self, index: str) -> float | None:
+        row = self._db.execute("select pg_relation_size(%s::regclass)", [index]).fetchone()
+        return round(row[0] / 1e6, 1) if row else None
 
 
-def _require_index(db: psycopg.Connection[Any], statement: bytes, vector: Any, index: str) -> None:
-    plan = "\n".join(
-        row[0] for row in db.execute(b"explain " + statement, {"vector": vector}, binary=True).fetchall()
-    )
-    if index not in plan:
-        raise SystemExit(f"the index {index} was not used:\n{plan}")
+def _nearest(vectors: Vectors, asked: Vectors, among: NDArray[np.int64]) -> list[set[int]]:
+    scored = vectors[among] @ asked.T
+    return [set(among[np.argpartition(-one, _DEPTH)[:_DEPTH]].tolist()) for one in scored.T]
 
 
-def exact(vectors: Vectors, asked: Vectors) -> list[set[int]]:
-    return [set(np.argpartition(-(vectors @ one), _DEPTH)[:_DEPTH].tolist()) for one in asked]
+def _bound(space: Space, vector: Vectors) -> dict[str, Any]:
+    return {"vector": storage.values(space.storage, vector[None])[0]}
 
 
 def drawn(chunks: int, questions: int) -> tuple[Vectors, Vectors]:
@@ -120,42 +236,52 @@ def drawn(chunks: int, questions: int) -> tuple[Vectors, Vectors]:
     return stored, asked
 
 
-def _given(path: Path, questions: int) -> tuple[Vectors, Vectors]:
+def _given(path: Path, chunks: int, questions: int) -> tuple[Vectors, Vectors]:
     vectors = np.load(path).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors[questions:], vectors[:questions]
+    return vectors[questions : questions + chunks], vectors[:questions]
+
+
+def _ratios(figures: dict[Storage, dict[str, Any]]) -> dict[str, Any]:
+    """Of the statement's time to that of bare SQL that looks as wide, and of the indexes' sizes."""
+    said = {}
+    for way, found in figures.items():
+        bare = {one["ef_search"]: one["p50_ms"] for one in found["bare"]}
+        width = found["statement"]["ef_search"]
+        if width in bare:
+            said[f"{way}_statement_over_bare_p50"] = round(found["statement"]["p50_ms"] / bare[width], 2)
+    sizes = {way: found["index_mb"] for way, found in figures.items()}
+    return said | {
+        "binary_index_over_float32": round(sizes[Storage.BINARY] / sizes[Storage.FLOAT32], 3),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument(
-        "--vectors", type=Path, help=".npy file of real ones, of which the first are the questions"
-    )
+    parser.add_argument("--vectors", type=Path, help=".npy file, of which the first are the questions")
     given = parser.parse_args()
     stored, asked = (
-        _given(given.vectors, given.questions) if given.vectors else drawn(given.chunks, given.questions)
+        _given(given.vectors, given.chunks, given.questions)
+        if given.vectors
+        else drawn(given.chunks, given.questions)
     )
-    there = exact(stored, asked)
-    figures: dict[str, Any] = {"chunks": len(stored), "dimension": stored.shape[1]}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragzero-bench-")))
         folder.chmod(0o711)
-        postgres = stack.enter_context(Postgres(folder, durable=False))
-        db = stack.enter_context(psycopg.connect(postgres.dsn(), autocommit=True, prepare_threshold=None))
-        db.execute("create extension vector")
-        register_vector(db)
-        db.execute("set maintenance_work_mem = '1GB'")
-        for way in WAYS:
-            seconds = load(db, way, stored)
-            row = db.execute("select pg_relation_size(%s::regclass)", [f"{way.name}_hnsw"]).fetchone()
-            figures[way.name] = {
-                "index_mb": round(row[0] / 1e6, 1) if row else None,
-                "build_s": round(seconds, 1),
-                "searched": [measured(db, way, width, asked, there) for width in way.widths],
-            }
-    report(**figures)
+        bench = Bench(stack.enter_context(Postgres(folder, durable=False)), stored, asked)
+        figures = {way: bench.space(way) for way in (Storage.FLOAT16, Storage.FLOAT32, Storage.BINARY)}
+        report(
+            chunks=len(stored),
+            dimension=stored.shape[1],
+            **figures,
+            ratios=_ratios(figures),
+            exact_ms=bench.exact(),
+            a_tenth=bench.partitioned(),
+        )
 
 
 if __name__ == "__main__":
