@@ -62,7 +62,7 @@ def build(settings: ReindexSettings) -> Services:
         grace_seconds=settings.grace_seconds,
         patience_seconds=settings.patience_seconds,
     )
-    queue = Queue(settings.queue_url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
+    queue = _queue(settings, settings.queue_url)
     means = Means(
         store=store,
         bucket=bucket,
