@@ -74,7 +74,7 @@ def visit(browser: Browser, local: Stack, tmp_path: Path) -> Iterator[Callable[.
     made: list[Visitor] = []
 
     def visit(url: str = local.api.url, **options: object) -> Visitor:
-        made.append(Visitor(browser, url, **options))
+        made.append(Visitor(browser, url, local.aws.url, **options))
         return made[-1]
 
     yield visit
@@ -123,6 +123,8 @@ def test_from_two_files_to_a_cited_page_and_out_again(visitor: Visitor, shelf: S
         [re.compile("harbour report.pdf.*Searchable, 2 pages"), re.compile("minutes.docx.*Searchable")]
     )
 
+    assert [method for method, _ in visitor.sent] == ["POST", "POST"], "not straight into the bucket"
+
     turn = visitor.ask(RETIRED)
     expect(turn.locator("blockquote").first).to_have_text("The lighthouse keeper retired in 1987.")
     expect(turn.get_by_role("list", name="Sources").get_by_role("listitem")).to_have_count(3)
@@ -158,6 +160,57 @@ def test_a_file_that_cannot_be_read_says_why(visitor: Visitor, shelf: Shelf) -> 
     expect(visitor.reads().locator(".timeline")).to_contain_text(f"Failed: {reason}")
 
 
+def test_large_files_go_into_the_bucket_in_parts(visitor: Visitor, shelf: Shelf, api: httpx.Client) -> None:
+    size = 17 * 2**20
+    visitor.add(shelf({"large.bin": bytes(size), "small.txt": b"A small note."}))
+    visitor.awaits("1 of 2 files searchable, 1 not searchable")
+    assert sorted(method for method, _ in visitor.sent) == ["POST", "PUT", "PUT", "PUT"]
+    assert [one["bytes"] for one in documents(api, "failed")] == [size]
+
+
+def test_where_the_bucket_cannot_be_reached_files_go_through_the_api(visitor: Visitor, shelf: Shelf) -> None:
+    """A bucket that lets no page of this address in looks like one that is not there."""
+    visitor.expects("ERR_FAILED")
+    visitor.page.route(f"{visitor.bucket}/**", lambda route: route.abort())
+    visitor.add(shelf({f"memo-{number}.txt": b"A memo about detours." for number in range(6)}))
+    visitor.awaits("6 of 6 files searchable")
+    assert len(visitor.sent) < 6, "the bucket was tried for each"
+    assert visitor.paths.count("/v1/documents") >= 6
+
+
+def test_a_conversation_goes_on_and_every_answer_can_be_explained(visitor: Visitor, shelf: Shelf) -> None:
+    page = visitor.page
+    visitor.add(
+        shelf({"harbour report.pdf": pdf_bytes(REPORT), "baking.txt": b"Bread is baked on Tuesdays, early."})
+    )
+    visitor.awaits("2 of 2 files searchable")
+    visitor.ask(RETIRED)
+    turn = visitor.ask("And the lamp?")
+    expect(turn.locator(".condensed")).to_have_text("Understood as: And the lamp? (lighthouse keeper retire)")
+    expect(turn.locator("blockquote").first).to_have_text("The lamp was automated in the spring after that.")
+    page.get_by_label("Search mode").select_option("fast")
+    turn.get_by_role("button", name="Copy").press("e")
+    why = page.get_by_role("dialog", name="Why is it found, or not?")
+    expect(why.locator(".verdict")).to_contain_text("It is in the result.Place 1 of")
+    expect(why.get_by_label("Question")).to_have_value("And the lamp? (lighthouse keeper retire)")
+    expect(why.get_by_role("row", name=re.compile("^By both"))).to_contain_text("1 of 3")
+    why.get_by_label("Another one").fill("BAKING")
+    expect(why.get_by_role("row", name=re.compile("^By its words"))).to_contain_text("–")
+    expect(why.get_by_label("Document")).to_contain_text("baking.txt")
+    why.get_by_label("Another one").fill("nothing like it")
+    expect(why).to_contain_text("No document has that in its name.")
+    why.get_by_role("button", name="Close").click()
+
+    page.get_by_role("button", name="New conversation").click()
+    turn = visitor.ask("And the lamp?")
+    expect(turn.locator(".condensed")).to_be_hidden()
+    visitor.go("Documents")
+    page.get_by_role("row").get_by_role("button", name="baking.txt", exact=True).click()
+    visitor.reads().get_by_role("button", name="Why is it found, or not?").click()
+    expect(why.locator(".verdict")).to_be_visible()
+    expect(why.locator(".hint")).to_have_text("Collection default · fast · 5 passages read")
+
+
 def test_what_a_document_says_is_text_and_nothing_else(visitor: Visitor, shelf: Shelf) -> None:
     """No dialog, no request to elsewhere, no script: the fixture looks. Nor in file names."""
     attack = (
@@ -187,7 +240,7 @@ def test_a_busy_api_is_waited_for(
     """429 with Retry-After: nothing is lost, and it says that it waits."""
     admin = {"Authorization": f"Bearer {local.secrets.admin_key}"}
     slow = {"tenant_id": local.secrets.tenant, "name": "slow", "scopes": ["query", "ingest"]}
-    limits = {"limits": {"rate": 5, "burst": 4}}
+    limits = {"limits": {"rate": 1, "burst": 2}}  # addresses for all files are one or two requests
     key = api.post("/v1/admin/keys", json=slow | limits, headers=admin).raise_for_status().json()["key"]
     visitor = visit()
     visitor.expects("status of 429")
@@ -426,6 +479,10 @@ def test_axe_finds_nothing(visit: Callable[..., Visitor], local: Stack, shelf: S
     turn = visitor.ask(RETIRED)
     turn.get_by_text("Details").click()
     look("answer")
+    turn.get_by_role("button", name="Why these?").click()
+    expect(page.locator(".verdict")).to_be_visible()
+    look("explanation")
+    page.keyboard.press("Escape")
     turn.locator(".cite").first.click()
     expect(visitor.reads().locator("mark.active")).to_be_visible()
     look("passage")
@@ -486,3 +543,5 @@ def test_a_folder_of_many_files_arrives_whole(visitor: Visitor, files: Shelf, ap
     stored = [one for one in documents(api, "searchable") if one["collection"] == "many"]
     assert {one["uri"].split("/", 3)[3] for one in stored} == set(names)
     assert not [path for path in visitor.paths if re.match("/v1/documents/[0-9a-f]", path)]
+    assert len(visitor.sent) == 205, "not each straight into the bucket, once"
+    assert visitor.paths.count("/v1/uploads") < 20, "addresses are not asked for by the batch"

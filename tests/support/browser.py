@@ -32,10 +32,15 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visitor:
-    """A person at the page. complaints: errors on the console, dialogs, and requests to anywhere else."""
+    """A person at the page. complaints: errors on the console, dialogs, and requests to anywhere but API and bucket.
 
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+    sent: what went to the bucket, as (method, path).
+    """
+
+    def __init__(self, browser: Browser, url: str, bucket: str, **options: Any) -> None:
         self.url = url
+        self.bucket = bucket
+        self.sent: list[tuple[str, str]] = []
         self.complaints: list[str] = []
         self.paths: list[str] = []
         self._expected: list[str] = []
@@ -64,6 +69,9 @@ class Visitor:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def _requested(self, request: Request) -> None:
+        if request.url.startswith(f"{self.bucket}/"):
+            self.sent.append((request.method, request.url.removeprefix(self.bucket)))
+            return
         if not request.url.startswith(f"{self.url}/"):
             self.complaints.append(f"request to {request.url}")
         self.paths.append(request.url.removeprefix(self.url))

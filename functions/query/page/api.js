@@ -1,16 +1,9 @@
 // The API, as this page asks it. What is busy is asked again when it says so.
 
+import {lost, Problem, transferred} from "./transfer.js";
+
 const PATIENCE = 6;
 const LONGEST_WAIT = 60;
-
-class Problem extends Error {
-  constructor(status, detail, retryAfter = null, type = "") {
-    super(detail);
-    this.status = status;
-    this.retryAfter = retryAfter;
-    this.type = type;
-  }
-}
 
 export class Api {
   #key;
@@ -23,6 +16,10 @@ export class Api {
 
   get(path, query = {}, signal) {
     return this.#asked("GET", address(path, query), {signal});
+  }
+
+  post(path, body, {signal, onWait} = {}) {
+    return this.#asked("POST", address(path), {signal, body, onWait});
   }
 
   delete(path) {
@@ -40,8 +37,8 @@ export class Api {
     return this.#patient(() => this.#sent(file, name, collection, signal, onProgress), {signal, onWait});
   }
 
-  async #asked(method, url, {signal} = {}) {
-    const response = await this.#patient(() => this.#fetch(method, url, {signal}), {signal});
+  async #asked(method, url, {signal, body, onWait} = {}) {
+    const response = await this.#patient(() => this.#fetch(method, url, {signal, body}), {signal, onWait});
     try {
       return await response.json();
     } catch (error) {
@@ -62,26 +59,18 @@ export class Api {
     throw this.#refused(response.status, await response.text().catch(() => ""), response.headers.get("Retry-After"));
   }
 
-  #sent(file, name, collection, signal, onProgress) {
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest(); // fetch does not say how much was sent
-      const abort = () => request.abort();
-      const form = new FormData();
-      form.append("file", file, name);
-      if (collection) form.append("collection", collection);
-      request.open("POST", address("v1/documents"));
-      request.setRequestHeader("Authorization", `Bearer ${this.#key}`);
-      request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
-      request.onload = () => {
-        if (request.status === 202) resolve(JSON.parse(request.responseText));
-        else reject(this.#refused(request.status, request.responseText, request.getResponseHeader("Retry-After")));
-      };
-      request.onerror = () => reject(lost());
-      request.onabort = () => reject(new DOMException("aborted", "AbortError"));
-      request.onloadend = () => signal?.removeEventListener("abort", abort);
-      signal?.addEventListener("abort", abort);
-      request.send(form);
+  async #sent(file, name, collection, signal, onProgress) {
+    const form = new FormData();
+    form.append("file", file, name);
+    if (collection) form.append("collection", collection);
+    const answer = await transferred("POST", address("v1/documents"), {
+      headers: {Authorization: `Bearer ${this.#key}`},
+      body: form,
+      signal,
+      onProgress: (sent) => onProgress(Math.min(1, sent / Math.max(file.size, 1))),
     });
+    if (answer.status === 202) return JSON.parse(answer.text);
+    throw this.#refused(answer.status, answer.text, answer.header("Retry-After"));
   }
 
   #refused(status, text, retryAfter) {
@@ -177,8 +166,4 @@ function parsed(text) {
   } catch {
     return {};
   }
-}
-
-function lost(error) {
-  return error?.name === "AbortError" ? error : new Problem(0, "The API cannot be reached. Is the connection up?");
 }

@@ -5,6 +5,7 @@ import {Ask} from "./ask.js";
 import {confirmed, prepare, showHelp} from "./dialogs.js";
 import {Documents} from "./documents.js";
 import {$, toast} from "./dom.js";
+import {Explain} from "./explain.js";
 import {dropped, holdsFiles, picked} from "./files.js";
 import {plural} from "./format.js";
 import {Reader} from "./reader.js";
@@ -57,11 +58,14 @@ class App {
     document.body.classList.toggle("may-ingest", this.mayIngest);
     this.api = new Api(key, {onRefused: () => leave("This key is not valid any more.")});
     this.collections = new Collections(this.api);
+    const explaining = new Explain(this.api);
     this.reader = new Reader(this.api, {
       remove: this.mayIngest ? (documents) => this.documents.remove(documents) : null,
+      explain: (document) => explaining.open(this.#askedOf(document), [document]),
     });
     const read = (spots, index) => this.reader.open(spots, index);
-    this.ask = new Ask(this.api, {read, collections: this.collections});
+    const explain = ({asked, documents}) => explaining.open(asked, documents);
+    this.ask = new Ask(this.api, {read, explain, collections: this.collections});
     this.documents = new Documents(this.api, {
       read,
       collections: this.collections,
@@ -74,6 +78,11 @@ class App {
     this.#listen();
     this.collections.refresh();
     this.#route();
+  }
+
+  #askedOf({collection}) {
+    const {asked} = this.ask;
+    return asked.question ? asked : {...asked, collection};
   }
 
   #takeFiles() {
@@ -208,6 +217,7 @@ class App {
             this.#go("ask");
             this.ask.restart();
           },
+          e: () => this.ask.explainLast(),
           u: () => this.mayIngest && $("#files-input").click(),
           "?": () => showHelp(preferences),
         };

@@ -7,6 +7,8 @@ import {plural} from "./format.js";
 import {Turn} from "./turn.js";
 
 const MOST_TURNS = 100;
+const MOST_EARLIER = 8;
+const LONGEST_EARLIER = 1000;
 const MOST_MISSES = 10;
 const AGAIN_MS = 1000;
 const PASSAGES = ["3", "5", "8", "12", "20"];
@@ -16,12 +18,14 @@ const COLD = {wait: "Wait for it", extractive: "Quote meanwhile", fallback: "Ask
 export class Ask {
   #running = null;
   #turns = 0;
-  #modes = [];
-  #choices = {generate: "true", on_cold: "wait", top_k: "5", mode: ""};
+  #earlier = [];
+  #last = null;
+  #choices = {generate: "true", on_cold: "wait", top_k: "5"};
 
-  constructor(api, {read, collections}) {
+  constructor(api, {read, explain, collections}) {
     this.api = api;
     this.read = read;
+    this.explain = explain;
     this.question = $("#question");
     this.scroller = $("#ask-scroll");
     $("#composer").addEventListener("submit", (event) => {
@@ -54,10 +58,21 @@ export class Ask {
     return this.#running !== null;
   }
 
+  // What was asked last, or would be asked next, of the documents.
+  get asked() {
+    return this.#last?.asked ?? {question: "", collection: $("#ask-collection").value, ...this.#chosen()};
+  }
+
+  explainLast() {
+    if (this.#last) this.explain(this.#last);
+  }
+
   restart() {
     this.stop();
     fill($("#turns"));
     this.#turns = 0;
+    this.#earlier = [];
+    this.#last = null;
     this.#showState();
     this.focus();
   }
@@ -87,22 +102,26 @@ export class Ask {
     if (!text || this.#running) return;
     this.question.value = "";
     this.#fit();
-    this.ask({question: text, collection: $("#ask-collection").value, ...this.#chosen()});
+    const earlier = this.#earlier.slice(-MOST_EARLIER);
+    this.#earlier.push(text.slice(0, LONGEST_EARLIER));
+    this.ask({question: text, earlier, collection: $("#ask-collection").value, ...this.#chosen()});
   }
 
   #chosen() {
-    const {generate, on_cold, top_k, mode} = this.#choices;
-    return {generate: generate === "true", on_cold, top_k: Number(top_k), ...(mode ? {mode} : {})};
+    const {generate, on_cold, top_k} = this.#choices;
+    return {generate: generate === "true", on_cold, top_k: Number(top_k), mode: $("#ask-mode").value};
   }
 
   async ask(request) {
-    const turn = new Turn(request.question, {
+    const turn = new Turn(request, {
       read: this.read,
+      explain: this.explain,
       again: () => {
         if (!this.#running) this.ask({...request, cache: "refresh"});
       },
     });
     this.#add(turn);
+    this.#last = turn;
     const controller = (this.#running = new AbortController());
     this.#showState();
     try {
@@ -176,29 +195,11 @@ export class Ask {
     this.question.style.height = `${Math.min(this.question.scrollHeight, 200)}px`;
   }
 
-  async #chooseOptions() {
+  #chooseOptions() {
     const dialog = $("#options");
-    this.#drawOptions(dialog);
-    dialog.showModal();
-    if (await this.#learnModes()) this.#drawOptions(dialog);
-  }
-
-  // Modes are offered once the API's own description names some.
-  async #learnModes() {
-    if (this.asked) return false;
-    this.asked = true;
-    const described = await this.api.get("openapi.json").catch(() => null);
-    this.#modes = described?.components?.schemas?.QueryRequest?.properties?.mode?.enum ?? [];
-    return this.#modes.length > 0;
-  }
-
-  #drawOptions(dialog) {
     fill(
       dialog,
       head("How to answer", "options-title", () => dialog.close()),
-      this.#modes.length
-        ? this.#choice("mode", "Search", [["", "As set up"], ...this.#modes.map((mode) => [mode, mode])])
-        : null,
       this.#choice("generate", "Answers are", Object.entries(ANSWERED)),
       this.#choice("on_cold", "While the model sleeps", Object.entries(COLD)),
       this.#choice(
@@ -207,6 +208,7 @@ export class Ask {
         PASSAGES.map((size) => [size, size]),
       ),
     );
+    dialog.showModal();
   }
 
   #choice(name, label, entries) {
@@ -221,8 +223,6 @@ export class Ask {
   }
 
   #summarise() {
-    const {generate, mode} = this.#choices;
-    $("#options-summary").textContent =
-      [generate === "false" ? "Quotes only" : "", mode].filter(Boolean).join(", ") || "Options";
+    $("#options-summary").textContent = this.#choices.generate === "false" ? "Quotes only" : "Options";
   }
 }

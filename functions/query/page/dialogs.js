@@ -47,6 +47,7 @@ export function confirmed({title, text, agree}) {
 const SHORTCUTS = [
   ["/", "Write a question"],
   ["n", "New conversation"],
+  ["e", "Why the last answer found what it found"],
   ["g a", "Go to Ask"],
   ["g d", "Go to Documents"],
   ["g u", "Go to Usage"],

@@ -191,7 +191,7 @@ export class Documents {
         ? `None among the newest ${count(scanned)}; older ones may be.`
         : "No document has that in its name.";
     if (this.status.value || this.collection.value) return "No document is like that.";
-    return this.mayDelete ? "Nothing here yet. Drop files anywhere on this page to begin." : "Nothing here yet.";
+    return this.mayDelete ? "Nothing here yet. Add files, or drop them anywhere on this page." : "Nothing here yet.";
   }
 
   // Drawn anew only when it changed, so that the focus stays where it is.

@@ -5,7 +5,7 @@ import {bytes, count, folderOf, moment, plural, STATUS} from "./format.js";
 
 const SHOWN_APART = new Set(["collection", "acl"]);
 
-export function facts(document, {open, remove}) {
+export function facts(document, {open, remove, explain}) {
   const {status, collection, pages} = document;
   const summary = [STATUS[status], collection, pages && plural(pages, "page")].filter(Boolean).join(" · ");
   return el(
@@ -14,7 +14,13 @@ export function facts(document, {open, remove}) {
     el("summary", {}, summary),
     pairs(rows(document)),
     el("ol.timeline", {"aria-label": "What happened"}, document.timeline.map(entry)),
-    remove && status !== "deleted" && el("button.danger", {type: "button", onclick: remove}, icon("trash"), "Delete"),
+    status !== "deleted" &&
+      el(
+        "div.sheet-acts",
+        {},
+        el("button", {type: "button", onclick: () => explain(document)}, icon("why"), "Why is it found, or not?"),
+        remove && el("button.danger", {type: "button", onclick: remove}, icon("trash"), "Delete"),
+      ),
   );
 }
 

@@ -18,9 +18,8 @@ export class Reader {
   #loaded = null;
   #turn = 0;
 
-  constructor(api, {remove}) {
-    this.api = api;
-    this.remove = remove;
+  constructor(api, {remove, explain}) {
+    Object.assign(this, {api, remove, explain});
     this.dialog = $("#sheet");
     this.steps = this.#stepper();
     this.facts = el("div.sheet-facts");
@@ -154,7 +153,7 @@ export class Reader {
     const document = this.#loaded?.document;
     const plain = spot.at === undefined && !spot.chunkId;
     const act = this.remove && (() => this.#remove(document));
-    fill(this.facts, document?.id === spot.documentId && facts(document, {open: plain, remove: act}));
+    fill(this.facts, document?.id === spot.documentId && facts(document, {open: plain, remove: act, explain: this.explain}));
   }
 
   async #remove(document) {

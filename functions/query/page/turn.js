@@ -11,11 +11,12 @@ export class Turn {
   #citations = [];
   #done = null;
 
-  constructor(question, {read, again}) {
-    this.question = question;
-    this.read = read;
-    this.again = again;
+  // request: as it goes to the API. asked: what of it decides which passages are found.
+  constructor({question, collection, mode, top_k}, {read, explain, again}) {
+    this.asked = {question, collection, mode, top_k};
+    Object.assign(this, {read, explain, again});
     this.id = null;
+    this.condensed = el("p.hint.condensed", {hidden: true});
     this.status = el("p.status");
     this.sources = el("ol.sources", {"aria-label": "Sources", hidden: true});
     this.answer = el("div.answer");
@@ -25,6 +26,7 @@ export class Turn {
       "li.turn",
       {},
       el("h2.question", {}, question),
+      this.condensed,
       this.status,
       this.sources,
       this.answer,
@@ -100,7 +102,17 @@ export class Turn {
     this.#say("The connection broke. Fetching the answer…");
   }
 
-  #stage({state, waited_s: waited = 0, eta_s: left}) {
+  get documents() {
+    return [...new Map(this.#sources.map(({document_id: id, uri}) => [id, {id, uri}])).values()];
+  }
+
+  #stage({state, question, waited_s: waited = 0, eta_s: left}) {
+    if (state === "condensed") {
+      this.asked.question = question;
+      this.condensed.hidden = false;
+      this.condensed.textContent = `Understood as: ${question}`;
+      return;
+    }
     if (state !== "waking_gpu") {
       this.#say({retrieving: "Searching your documents", generating: "Writing the answer"}[state] ?? state);
       return;
@@ -131,6 +143,10 @@ export class Turn {
     this.#sources = sources;
     this.sources.hidden = sources.length === 0;
     fill(this.sources, ...sources.map((source, index) => el("li", {}, this.#card(source, index))));
+    this.#grown();
+  }
+
+  #grown() {
     this.node.dispatchEvent(new CustomEvent("grown", {bubbles: true}));
   }
 
@@ -167,7 +183,7 @@ export class Turn {
       const used = this.#citations.some((one) => one.marker === Number(card.dataset.marker));
       card.classList.toggle("unused", Boolean(this.#done) && !used);
     }
-    this.node.dispatchEvent(new CustomEvent("grown", {bubbles: true}));
+    this.#grown();
   }
 
   // Without a model the answer is its quotes, one below the other.
@@ -224,14 +240,17 @@ export class Turn {
       el("p.turn-meta", {}, how(done)),
       this.#againButton("Ask again"),
       copy,
+      el("button.quiet", {type: "button", onclick: () => this.explain(this)}, icon("why"), "Why these?"),
       details(done, this),
       ...done.warnings.map((warning) => el("p.warning", {}, icon("alert"), el("span", {}, warning))),
     );
+    this.#grown();
   }
 
   #offer() {
     this.foot.hidden = false;
     fill(this.foot, this.#againButton("Try again"));
+    this.#grown();
   }
 
   #againButton(label) {

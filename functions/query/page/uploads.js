@@ -1,9 +1,9 @@
 // Files on their way: a few are sent at a time, and what became of the others is read from the list of documents.
 
 import {pause} from "./api.js";
+import {BATCH, Sender} from "./sending.js";
 
 const AT_ONCE = 4;
-const TRIES = 4;
 const PAGE = 200;
 const SINGLES = 10;
 const SOONEST_MS = 700;
@@ -16,7 +16,10 @@ export const BROKEN = new Set(["failed", "refused"]);
 export class Uploads extends EventTarget {
   #api;
   #stop = new AbortController();
+  #sender;
   #waiting = [];
+  #ready = [];
+  #asking = false;
   #sending = 0;
   #looking = 0;
   #stored = new Map();
@@ -26,6 +29,7 @@ export class Uploads extends EventTarget {
   constructor(api) {
     super();
     this.#api = api;
+    this.#sender = new Sender(api, this.#stop.signal);
     this.items = [];
   }
 
@@ -86,46 +90,66 @@ export class Uploads extends EventTarget {
     this.#next();
   }
 
+  // Addresses for the next batch are asked for while the last files of this one are being sent.
   #next() {
-    while (this.#sending < AT_ONCE && this.#waiting.length) {
+    if (!this.#sender.direct) this.#ready.push(...this.#waiting.splice(0));
+    else if (this.#ready.length < AT_ONCE && this.#waiting.length && !this.#asking) this.#prepare();
+    while (this.#sending < AT_ONCE && this.#ready.length) {
       this.#sending += 1;
-      this.#send(this.#waiting.shift()).finally(() => {
+      this.#send(this.#ready.shift()).finally(() => {
         this.#sending -= 1;
         this.#next();
       });
     }
   }
 
+  async #prepare() {
+    this.#asking = true;
+    const batch = this.#batch();
+    const tickets = await this.#sender.tickets(batch, (wait) => batch.forEach((item) => this.#busy(item, wait)));
+    batch.forEach((item, index) => {
+      item.ticket = tickets[index];
+      this.#ready.push(item);
+    });
+    this.#asking = false;
+    this.#next();
+  }
+
+  // The next ones that may stand in one request: of one collection, no name twice.
+  #batch() {
+    const [{collection}] = this.#waiting;
+    const names = new Set();
+    const batch = [];
+    const others = [];
+    for (const item of this.#waiting) {
+      const fits = batch.length < BATCH && item.collection === collection && !names.has(item.name);
+      (fits ? batch : others).push(item);
+      names.add(item.name);
+    }
+    this.#waiting = others;
+    return batch;
+  }
+
   async #send(item) {
-    this.#become(item, "sending", {});
+    this.#become(item, "sending", {reason: ""});
     try {
-      const accepted = await this.#sentAtLast(item);
-      this.#become(item, "stored", {id: accepted.id, file: null, sent: 1, reason: ""});
+      const id = await this.#sender.send(item, {
+        onProgress: (share) => {
+          item.sent = share;
+          this.#tell();
+        },
+        onWait: (wait) => this.#busy(item, wait),
+      });
+      this.#become(item, "stored", {id, file: null, sent: 1, reason: ""});
       this.#expect(item);
     } catch (error) {
       if (error.name !== "AbortError") this.#become(item, "refused", {reason: error.message});
     }
   }
 
-  // A connection that broke is tried again: the same file under the same name is the same document.
-  async #sentAtLast(item) {
-    const signal = this.#stop.signal;
-    const onProgress = (share) => {
-      item.sent = share;
-      this.#tell();
-    };
-    const onWait = (wait) => {
-      item.reason = `The API is busy, going on in ${Math.ceil(wait)} s`;
-      this.#tell();
-    };
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this.#api.upload(item.file, item.name, item.collection, {signal, onProgress, onWait});
-      } catch (error) {
-        if (error.status !== 0 || attempt >= TRIES) throw error;
-        await pause(1000 * 2 ** (attempt - 1), signal);
-      }
-    }
+  #busy(item, wait) {
+    item.reason = `The API is busy, going on in ${Math.ceil(wait)} s`;
+    this.#tell();
   }
 
   #expect(item) {
