@@ -33,6 +33,7 @@ def build_cross_encoder(
         source = find_model(model, revision)
         _fill(folder, source, Path(model).name, float32=float32)
         built = OnnxReranker.load(folder)
+        built.prove(len(built.manifest.probes))
         swap(folder, out, Path(scratch))
     return built
 
