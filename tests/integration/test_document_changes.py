@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 
 from functions.query import jobs
 from functions.query.app import create_app
+from shared.adapters.s3 import Bucket
+from shared.core.models import ObjectState
 from tests.support.access import bearer, names
 from tests.support.documents import pdf_bytes
 from tests.support.installation import Installation
@@ -108,6 +110,23 @@ def test_a_worker_that_saw_the_older_metadata_does_not_bring_it_back(
         store.touch(claim, Version("e", None, 1, {"year": 1911}, "p", ""))
     store.close()
     assert filled.document("1.txt")["acl"] == ["board"]
+
+
+def test_of_two_changes_at_once_the_index_has_what_the_bucket_has(
+    filled: Installation, api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one comes between our change of the object and our telling the index of it."""
+    describe = Bucket.describe
+
+    def overtaken(bucket: Bucket, state: ObjectState, metadata: dict[str, str]) -> ObjectState:
+        ours = describe(bucket, state, metadata)
+        describe(bucket, ours, {"year": "2030"})
+        return ours
+
+    monkeypatch.setattr(Bucket, "describe", overtaken)
+    id = filled.document("1.txt")["id"]
+    assert changed(api, id, year=2026)["document"]["metadata"] == {"year": 2030}
+    assert found(api, filter={"year": 2030}) == {"1"}
 
 
 def test_what_failed_for_its_metadata_is_indexed_once_that_is_put_right(
