@@ -112,6 +112,15 @@ def test_a_worker_that_saw_the_older_metadata_does_not_bring_it_back(
     assert filled.document("1.txt")["acl"] == ["board"]
 
 
+def test_who_hides_a_document_from_itself_is_told_so_at_once(filled: Installation, api: TestClient) -> None:
+    id = filled.document("2.txt")["id"]
+    filled.rows("update api_keys set acl = '{staff}' where scopes @> '{admin}' returning 1")
+    app = create_app(filled.query_settings(), filled.embedder)
+    with TestClient(app, headers=bearer(filled.admin_key)) as staff:
+        assert changed(staff, id, acl="board")["document"]["acl"] == ["board"]
+        assert staff.get(f"/v1/documents/{id}").status_code == 404
+
+
 def test_of_two_changes_at_once_the_index_has_what_the_bucket_has(
     filled: Installation, api: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
