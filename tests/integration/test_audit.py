@@ -92,12 +92,12 @@ def test_what_the_cache_and_letters_still_hold_of_an_erased_document_is_found(
     installation: Installation, redis_server: RedisServer, empty_redis: redis.Redis
 ) -> None:
     """A live one of the same name is none of the audit's business; nor is what was answered since."""
-    installation.cache = {"redis_url": f"redis://{HOST}:{redis_server.port}"}
     dead = Queue(installation.intake.dead_letter_url, endpoint_url=installation.aws.url)
     settings = {
         "audit_grace_seconds": 0,
         "erase_after_seconds": 0,
         "dead_letter_url": installation.intake.dead_letter_url,
+        "redis_url": f"redis://{HOST}:{redis_server.port}",
     }
     with sweeping(installation, **settings) as sweeper:
         for key in ("a file.txt", "again.txt"):
@@ -128,8 +128,7 @@ def test_what_the_cache_and_letters_still_hold_of_an_erased_document_is_found(
         assert [report["findings"][name] for name in found] == [1, 1, 1], report
         assert dead.state().waiting == 3, "each letter was put back"
 
-    installation.cache = {"redis_url": f"redis://{HOST}:9"}
-    with sweeping(installation, **settings) as cut_off:
+    with sweeping(installation, **settings | {"redis_url": f"redis://{HOST}:9"}) as cut_off:
         assert task(cut_off, "audit")["unseen"] == ["cached_answers"]
 
 
