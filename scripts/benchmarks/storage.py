@@ -168,11 +168,12 @@ class Bench:
     def _statement(self, space: Space, there: Sequence[set[int]]) -> dict[str, Any]:
         chunks = len(self._vectors)
         searcher = Searcher(AsyncDatabase(self._postgres.dsn(), max_connections=1))
-        scope = Scope(1, "english", chunks, epoch=1, visible=chunks, in_scope=chunks, space=space.id)
+        known = {"epoch": 1, "visible": chunks, "in_scope": chunks, "space": space.id, "always_exact": False}
+        scope = Scope(1, chunks, **known, weights="{}/268435456", most=1.0, words={})
         statement = searcher.statement(False, True, compiled(None), space, keywords=False)
 
         def values(vector: Vectors) -> dict[str, Any]:
-            return searcher.parameters(scope, "", vector, _DEPTH, space) | {"dense_weight": 1.0}
+            return searcher.parameters(scope, vector, _DEPTH, space) | {"dense_weight": 1.0}
 
         taken = values(self._asked[0])["nearest"]
         width = storage.width(space.storage, taken)

@@ -19,17 +19,19 @@ from tests.support.servers import new_intake
 from tests.support.sweeping import sweeping
 from tests.support.town import Shared, Town
 
-SEEDS, FEW = 20, 3
+SEEDS = 20
+FEW = {"fault_seed": 5, "load_seed": 2}
 _UNLIMITED = {"key_rate": 1e6, "key_burst": 10**6, "tenant_rate": 1e6, "tenant_burst": 10**6}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """fault_seed: one of twenty, or the one that --seed or RAGZERO_SEED names. load_seed: of tests that take seconds, one of
-    three unless all are asked for."""
+    """One of a few, of twenty with --all-seeds, or the one that --seed or RAGZERO_SEED names. load_seed: of tests that take
+    seconds."""
     one = metafunc.config.getoption("seed") or os.environ.get("RAGZERO_SEED")
-    counts = {"fault_seed": SEEDS, "load_seed": SEEDS if metafunc.config.getoption("all_seeds") else FEW}
-    for name in counts.keys() & set(metafunc.fixturenames):
-        metafunc.parametrize(name, range(counts[name]) if one is None else [int(one)])
+    every = metafunc.config.getoption("all_seeds")
+    for name in FEW.keys() & set(metafunc.fixturenames):
+        count = SEEDS if every else FEW[name]
+        metafunc.parametrize(name, range(count) if one is None else [int(one)])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""F12-F16 and F20-F22 of the faults that ragzero survives, each from twenty seeds; `--seed N` replays one.
+"""F12-F16 and F20-F22 of the faults that ragzero survives, each from a few seeds, or twenty with --all-seeds; `--seed N` replays one.
 
 The workers are processes of their own that are frozen between calls. Each seed has a tenant of its own, and ends with the
 invariants checked: by what questions see, by SQL, and by the recorded history.

@@ -85,7 +85,7 @@ def test_a_database_restored_from_a_backup_with_the_index_gives_the_same_answers
     restored.put("new.txt", "A ferry that came later.")
     work_off(restored)
     assert restored.document("new.txt")["status"] == "searchable"
-    restored.ingest.close()
+    restored.disconnect()
     assert backup.main(["restore", str(file)]) == 1, "only into an empty one"
 
 
@@ -120,7 +120,7 @@ def test_what_a_small_backup_lacks_comes_back_from_the_bucket(
     with client(restored, town.api_key) as api:
         assert best(api) == before
     assert unsound(restored) == []
-    restored.ingest.close()
+    restored.disconnect()
 
 
 RECORDS = [("spaces", ["{}"]), ("tenants", ['{"id": 1}', '{"id": 2}'])]

@@ -93,11 +93,12 @@ async def explained(installation: Installation, space: Space, keywords: bool) ->
     database = AsyncDatabase(installation.url("ragzero_query"), max_connections=1)
     searcher = Searcher(database)
     (row,) = installation.rows("select id from collections where chunks = 30")
-    scope = Scope(row["id"], "english", 30, epoch=1, visible=30, in_scope=30, space=space.id)
+    known = {"epoch": 1, "visible": 30, "in_scope": 30, "space": space.id, "always_exact": False}
+    scope = Scope(row["id"], 30, **known, weights="{}/268435456", most=1.0, words={})
     vector = installation.embedder.encode_query(_QUESTION)
     local = {"enable_seqscan": "off", "enable_sort": "off", "enable_bitmapscan": "off"}
     statement = searcher.statement(False, True, compiled(None), space, keywords=keywords)
-    values = searcher.parameters(scope, _QUESTION, vector, 10, space)
+    values = searcher.parameters(scope, vector, 10, space)
     try:
         async with database.transaction(installation.tenant, acl=None, local=local) as cursor:
             rows = await (await cursor.execute(b"explain " + statement.as_bytes(None), values)).fetchall()

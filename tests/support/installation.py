@@ -100,10 +100,13 @@ class Installation:
         return text
 
     def close(self) -> None:
+        self.disconnect()
+        self.databases.drop(self.database)
+
+    def disconnect(self) -> None:
         for name in ("ingest", "_superuser"):
             if name in self.__dict__:
                 getattr(self, name).close()
-        self.databases.drop(self.database)
 
     def url(self, role: str) -> str:
         return self.databases.url(self.database, role)

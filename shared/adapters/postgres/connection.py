@@ -17,6 +17,7 @@ import psycopg
 from pgvector.psycopg.halfvec import register_halfvec_info
 from pgvector.psycopg.vector import register_vector_info
 from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, IsolationLevel
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types import TypeInfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -226,6 +227,9 @@ class AsyncDatabase:
                 await AsyncConnectionPool.check_connection(connection)
             except psycopg.OperationalError:
                 return False
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            await connection.close()  # whoever had it was stopped midway
+            return False
         return True
 
     async def check(self) -> None:
