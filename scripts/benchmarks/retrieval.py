@@ -25,6 +25,7 @@ from psycopg.rows import dict_row
 from scripts.benchmarks.corpus import DIMENSION, Corpus, load
 from scripts.benchmarks.throwaway import percentile, report
 from scripts.local.postgres import Postgres
+from shared.adapters.postgres import storage
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.filters import compiled
 from shared.adapters.postgres.migrate import ROLES, migrate
@@ -105,7 +106,9 @@ async def _prepare(connection: psycopg.AsyncConnection[Any]) -> None:
     from pgvector.psycopg import register_vector_async
 
     await register_vector_async(connection)
-    for setting in ("hnsw.ef_search = 40", "hnsw.iterative_scan = relaxed_order", "enable_memoize = off"):
+    width = storage.width(_SPACE.storage, storage.nearest(_SPACE.storage, SearchOptions().candidates))
+    as_searched = (f"hnsw.ef_search = {width}", "hnsw.iterative_scan = relaxed_order", "enable_memoize = off")
+    for setting in as_searched:
         await connection.execute(f"set {setting}".encode())
 
 
