@@ -116,7 +116,7 @@ def _client(installation: Installation) -> TestClient:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", help="the one seed of the tests of faults that have many (RAGZERO_SEED)")
-    parser.addoption("--all-seeds", action="store_true", help="twenty where three are enough from day to day")
+    parser.addoption("--all-seeds", action="store_true", help="twenty where a few are enough from day to day")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
