@@ -246,10 +246,10 @@ class IngestService:
         tenant = tenant_of(hint.key, self._default_tenant)
         if tenant in self._tenants:
             return tenant
-        open = self._store.is_open(tenant)
-        if open is None:
+        is_open = self._store.is_open(tenant)
+        if is_open is None:
             raise InvalidInput(f"no tenant {tenant} owns the key {hint.key[:200]!r}")
-        if open:
+        if is_open:
             self._tenants.add(tenant)
         elif self._bucket.head(hint.key) is not None:
             raise InvalidInput(

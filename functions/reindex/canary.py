@@ -1,7 +1,8 @@
 """The canary: does the index still find what is there?
 
 Each collection that is searched by the index is asked for the neighbours of some of its own chunks, with the index and
-without: in all of it, and within what people may filter by. One that misses too much is searched wider from then on, or exactly when that does not help, and somebody is told.
+without: in all of it, and within what people may filter by. One that misses too much is searched wider from then on, or
+exactly when that does not help, and somebody is told.
 """
 
 from __future__ import annotations

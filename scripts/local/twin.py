@@ -36,7 +36,7 @@ PREFIX = "ragzero-twin"
 # Small, as the machine is: what is measured against the budget are the rules, not the size.
 _SIZES = {"ingest": {"reserved_concurrency": 2}, "query": {"reserved_concurrency": 4}}
 _BUDGET = 20
-_SERVICES = (
+SERVICES = (
     "apigateway",
     "iam",
     "kms",
@@ -96,7 +96,7 @@ class Twin:
             port=ports["aws"],
             tethered=tethered,
             durable=False,
-            services=_SERVICES,
+            services=SERVICES,
             hosts=hosts,
         )
         self.host = LambdaHost(

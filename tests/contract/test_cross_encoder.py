@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from shared.core.errors import ConfigurationError
 from tests.support.access import operating
 from tests.support.installation import Installation
 from tests.support.sweeping import work_off
-from tests.support.tiny_models import VOCABULARY, save_tokenizer
+from tests.support.tiny_models import SIZES, save_tokenizer
 
 QUESTION = "Which crane lifts most?"
 TEXTS = {
@@ -34,14 +33,7 @@ def tiny_model(folder: Path, *, typed: bool) -> Path:
 
     save_tokenizer(folder, typed=typed)
     torch.manual_seed(5)
-    sizes: dict[str, Any] = {
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-        "initializer_range": 0.2,
-    }
-    config = BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=96, num_labels=1, **sizes)
+    config = BertConfig(max_position_embeddings=96, num_labels=1, initializer_range=0.2, **SIZES)
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
 

@@ -13,7 +13,7 @@ import pytest
 from scripts.model_build import PROBES, Recipe, build, find_model, main
 from shared.adapters.onnx_embedder import MANIFEST, MIN_PARITY, OnnxEmbedder, file_sha256
 from shared.core.errors import ConfigurationError, SpaceMismatch
-from tests.support.tiny_models import VOCABULARY, save_tokenizer
+from tests.support.tiny_models import SIZES, save_tokenizer
 
 WINDOW = 48
 
@@ -28,13 +28,7 @@ def tiny_model(folder: Path, *, pooling: str = "mean", scale: float = 1.0, extra
     plain = folder / "plain"
     save_tokenizer(plain)
     torch.manual_seed(5)
-    sizes: dict[str, Any] = {
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 2,
-    }
-    bert = BertModel(BertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, **sizes))
+    bert = BertModel(BertConfig(max_position_embeddings=64, **SIZES))
     bert.embeddings.word_embeddings.weight.data *= scale
     bert.save_pretrained(plain)
     modules = [

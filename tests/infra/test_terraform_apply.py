@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 from scripts.deployment.stack import Stack
 from scripts.local.aws import LocalAws
 from scripts.local.process import free_port
+from scripts.local.twin import SERVICES
 from shared import settings
 from tests.support.moto_server import Moto
 from tests.support.servers import running
@@ -27,19 +28,6 @@ from tests.support.terraform import changes, check_that_it_sleeps, state_of
 
 pytestmark = pytest.mark.timeout(900)  # on a machine with other work; three minutes on one without
 
-_SERVICES = (
-    "apigateway",
-    "iam",
-    "lambda",
-    "logs",
-    "monitoring",
-    "s3",
-    "scheduler",
-    "sns",
-    "sqs",
-    "ssm",
-    "sts",
-)
 _FUNCTIONS = ("ingest", "query", "query-stream", "reindex")
 # Says what it was called with, on the disk of this machine.
 _HANDLER = """
@@ -153,7 +141,7 @@ def applied(state_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     said = scratch / "said.jsonl"
     packages = _packages(scratch / "packages", said)
     ministack = LocalAws(
-        state_folder / "ministack", port=free_port(), tethered=True, durable=False, services=_SERVICES
+        state_folder / "ministack", port=free_port(), tethered=True, durable=False, services=SERVICES
     )
     moto = Moto(state_folder / "moto-applied", port=free_port(), tethered=True)
     with running(ministack), running(moto):

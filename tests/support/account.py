@@ -19,25 +19,12 @@ from scripts.local.postgres import Postgres
 from scripts.local.process import free_port
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
+from scripts.local.twin import SERVICES
 from scripts.packaging.layers import Target
 from tests.support.servers import running
 
 _FUNCTIONS = ("ingest", "query", "reindex")
-_SERVICES = (
-    "apigateway",
-    "iam",
-    "kms",
-    "lambda",
-    "logs",
-    "monitoring",
-    "s3",
-    "scheduler",
-    "sns",
-    "sqs",
-    "ssm",
-    "sts",
-    "tagging",
-)
+_SERVICES = (*SERVICES, "tagging")
 # An emulator has no REST APIs with a body, no alarms to speak of, and a database that somebody else made.
 _ENVIRONMENT = """
 gateway           = "http"

@@ -1,4 +1,4 @@
-"""What models that are made on the spot have in common: a tokenizer of letters."""
+"""What models that are made on the spot have in common: sizes, and a tokenizer of letters."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from tokenizers.processors import TemplateProcessing
 
 _LETTERS = [chr(code) for code in range(33, 127)]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
+SIZES: dict[str, Any] = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+}
 
 
 def save_tokenizer(folder: Path, *, typed: bool = False) -> None:

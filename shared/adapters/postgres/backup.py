@@ -34,12 +34,8 @@ STATE = (
 )
 INDEX = ("documents", "chunks", "chunk_terms", "lexemes", "label_sets")
 _SPACE_FIELDS = ("name", "fingerprint", "model", "revision", "dimension", "storage")
-_NUMBERED = (
-    "collections",
-    "chunks",
-    "evaluations",
-    "answer_feedback",
-)  # whose identities go on after the restored ones
+# Whose identities go on after the restored ones.
+_NUMBERED = ("collections", "chunks", "evaluations", "answer_feedback")
 _AT_ONCE = 500
 Record = tuple[str, list[str]]
 

@@ -6,7 +6,8 @@
 -- name: scope
 -- What a question is about to search, and its epoch; visible are the chunks whose labels the caller may see. Leaves
 -- the question's rarest words, which together stand in few chunks, in app.terms, where the policy of chunk_terms
--- reads them; weights are the question's lexemes with their IDF. Where the canary found that the index misses too much, it is searched wider, or not used.
+-- reads them; weights are the question's lexemes with their IDF. Where the canary found that the index misses too much,
+-- it is searched wider, or not used.
 with scope as materialized (
     select c.id, c.language, c.chunks, c.documents, t.epoch, c.chunks - coalesce((
         select sum(l.chunks) from label_sets l
