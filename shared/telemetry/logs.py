@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 import traceback
@@ -17,7 +16,6 @@ from shared.core.errors import RagzeroError
 from shared.telemetry import requests
 
 _MOST_FRAMES = 12
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 _level = logging.INFO
 _unwritten: list[str] = []
 
@@ -50,8 +48,11 @@ def write(fields: dict[str, Any]) -> None:
     """
     if _level > logging.INFO:
         return
+    import orjson  # whoever serves requests has it; other functions do without
+
     moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    _unwritten.append(_encode({**fields, "level": "info", "timestamp": moment}) + "\n")
+    line = orjson.dumps({**fields, "level": "info", "timestamp": moment}, default=str)
+    _unwritten.append(line.decode() + "\n")
     if len(_unwritten) == 1:
         try:
             asyncio.get_running_loop().call_soon(flush)

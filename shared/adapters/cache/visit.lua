@@ -3,7 +3,7 @@
 -- KEYS 1 key record  2 epoch  3 ticket  4 answer  5 vector  6 key's rate  7 tenant's rate  8 streams  9 usage  10 spent
 -- ARGV 1-4 key's and tenant's rate per second and burst  5 most streams  6 stream's id or ''  7 its seconds
 --      8 a ticket  9 'read' a question's answer, only 'count' it, or ''  10 seconds a counter is kept
--- Returns now (microseconds), record, epoch, ticket, answer, vector, milliseconds to wait, stream granted (0 or 1), spent.
+-- Returns now (microseconds), record, epoch, ticket, answer, vector (when there is no answer), milliseconds to wait, stream granted (0 or 1), spent.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -39,7 +39,7 @@ if ARGV[9] ~= '' then
   if tag and kept[1] and string.sub(kept[1], 1, #tag) == tag then
     answer = string.sub(kept[1], #tag + 1)
   end
-  vector = kept[2]
+  vector = not answer and kept[2]
   if redis.call('HINCRBY', KEYS[9], 'questions', 1) == 1 then
     redis.call('EXPIRE', KEYS[9], ARGV[10])
   end
