@@ -1,6 +1,6 @@
 """The life of a document, from a hint that something happened to a key to a published generation or a tombstone.
 
-    observe -> claim -> look at the object -> parse -> chunk -> stage -> embed -> publish -> clean up
+    observe -> claim -> get the object -> parse -> chunk -> stage -> embed -> publish -> clean up
                                                                    └-> hand over to the embedding job, and knock
 
 A hint never says what to do; the object's current state does. No transaction is open while a parser, the
@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -21,10 +22,8 @@ from functions.ingest.events import Hint
 from functions.ingest.following import Follower, Stored
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
 from shared.core.errors import (
-    Conflict,
     InvalidInput,
     LeaseLost,
-    NotFound,
     OutcomeUnknown,
     RagzeroError,
     SpaceMismatch,
@@ -59,8 +58,9 @@ _DELIVERY_S, _REMINDED_S = 5.0, 30.0
 class Store(Protocol):
     def space(self, *, fresh: bool = False) -> Space: ...
     def is_open(self, tenant: UUID) -> bool | None: ...
-    def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed: ...
-    def claim(self, tenant: UUID, document: UUID, lease_seconds: float) -> Claim | None: ...
+    def observe(
+        self, tenant: UUID, bucket: str, key: str, sequencer: str, lease_seconds: float
+    ) -> Observed: ...
     def extend(self, claim: Claim, lease_seconds: float) -> None: ...
     def release(self, claim: Claim) -> None: ...
     def settle(self, claim: Claim, sequencer: str) -> None: ...
@@ -81,11 +81,20 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+class Object(Protocol):
+    """As it was when it was asked for."""
+
+    @property
+    def state(self) -> ObjectState: ...
+    def read(self) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class Objects(Protocol):
     @property
     def name(self) -> str: ...
     def head(self, key: str) -> ObjectState | None: ...
-    def read(self, state: ObjectState) -> bytes: ...
+    def get(self, key: str) -> Object | None: ...
 
 
 class EmbeddingJob(Protocol):
@@ -225,17 +234,17 @@ class IngestService:
 
     def _prepare(self, hint: Hint, messages: set[str]) -> _Staged | None:
         tenant = self._tenant(hint)
-        observed = self._store.observe(tenant, hint.bucket, hint.key, hint.sequencer)
+        lease = self._limits.lease_seconds
+        observed = self._store.observe(tenant, hint.bucket, hint.key, hint.sequencer, lease)
         if observed.handled:
             return None
         self._touched.add(tenant)
-        claim = self._store.claim(tenant, observed.id, self._limits.lease_seconds)
-        if claim is None:
+        if observed.claim is None:
             raise LeaseLost("another worker has this document; the message waits for it")
         try:
-            return self._look(claim, hint, messages)
+            return self._look(observed.claim, hint, messages)
         except BaseException:
-            self._store.release(claim)
+            self._store.release(observed.claim)
             raise
 
     def _tenant(self, hint: Hint) -> UUID:
@@ -258,18 +267,19 @@ class IngestService:
         return tenant
 
     def _look(self, claim: Claim, hint: Hint, messages: set[str]) -> _Staged | None:
-        state = self._bucket.head(claim.key)
-        if state is None:
+        found = self._bucket.get(claim.key)
+        if found is None:
             self._forget(claim, hint.sequencer)
             return None
-        version = self._version(state, hint.sequencer)
-        plan = self._plan(claim.tenant_id, version)
-        if isinstance(plan, _Plan):
-            version = replace(version, pipeline=f"{self._pipeline}/{plan}")
-        if _same_version(claim, version):
-            self._store.settle(claim, hint.sequencer)
-            return None
-        return self._read(claim, state, version, plan, messages)
+        with closing(found):
+            version = self._version(found.state, hint.sequencer)
+            plan = self._plan(claim.tenant_id, version)
+            if isinstance(plan, _Plan):
+                version = replace(version, pipeline=f"{self._pipeline}/{plan}")
+            if _same_version(claim, version):
+                self._store.settle(claim, hint.sequencer)
+                return None
+            return self._read(claim, found, version, plan, messages)
 
     def _plan(self, tenant: UUID, version: Version) -> _Plan | UnreadableDocument:
         """What the object's metadata asks for, or what is wrong with it."""
@@ -302,7 +312,7 @@ class IngestService:
     def _read(
         self,
         claim: Claim,
-        state: ObjectState,
+        found: Object,
         version: Version,
         plan: _Plan | UnreadableDocument,
         messages: set[str],
@@ -311,7 +321,7 @@ class IngestService:
             if isinstance(plan, UnreadableDocument):
                 raise plan
             checkpoint("reading")
-            data = self._bytes(state)
+            data = self._bytes(found)
             version = replace(version, content_hash=hashlib.sha256(data).digest())
             if _same_content(claim, version):
                 self._store.touch(claim, version)
@@ -325,14 +335,11 @@ class IngestService:
             _log.info("document_failed", document=str(claim.id), code=error.code)
             return None
 
-    def _bytes(self, state: ObjectState) -> bytes:
-        if state.bytes > self._limits.max_object_bytes:
-            limit = self._limits.max_object_bytes
-            raise UnreadableDocument("too_large", f"the file has {state.bytes} bytes, the limit is {limit}")
-        try:
-            return self._bucket.read(state)
-        except NotFound as error:
-            raise Conflict(f"the object {state.key!r} went away while it was read") from error
+    def _bytes(self, found: Object) -> bytes:
+        size, limit = found.state.bytes, self._limits.max_object_bytes
+        if size > limit:
+            raise UnreadableDocument("too_large", f"the file has {size} bytes, the limit is {limit}")
+        return found.read()
 
     def _stage(
         self, claim: Claim, version: Version, plan: _Plan, data: bytes, messages: set[str]

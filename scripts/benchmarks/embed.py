@@ -71,8 +71,7 @@ class Index:
 
     def _document(self, chunks: Sequence[Chunk]) -> None:
         tenant, store = self._tenant, self._store
-        document = store.observe(tenant, "bench", str(uuid.uuid4()), "1").id
-        claim = store.claim(tenant, document, 600)
+        claim = store.observe(tenant, "bench", str(uuid.uuid4()), "1", 600).claim
         assert claim is not None
         generation = store.begin(claim)
         collection = store.collection(tenant, "default")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from email.header import Header, decode_header, make_header
@@ -18,10 +18,32 @@ from shared.core.sweeping import Listed, Page
 
 if TYPE_CHECKING:
     from botocore.config import _S3Dict
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 PAGE_KEYS = 1_000
 """Of a listing; S3 gives no more."""
+_LITTLE = 64 * 1024
+
+
+class Opened:
+    """An object of which only the head was read: what follows are the bytes of that very version."""
+
+    def __init__(self, state: ObjectState, body: StreamingBody) -> None:
+        self.state = state
+        self._body = body
+
+    def read(self) -> bytes:
+        """Raises Unavailable when the bucket stops midway."""
+        with translated(self.state.key):
+            return self._body.read()
+
+    def close(self) -> None:
+        """What was not read is not worth a new connection when it is little."""
+        with suppress(Unavailable):
+            if self.state.bytes <= _LITTLE:
+                self.read()
+        self._body.close()
 
 
 class Bucket:
@@ -61,12 +83,14 @@ class Bucket:
             return None
         return _state(self.name, key, answer)
 
-    def read(self, state: ObjectState) -> bytes:
-        """The bytes of exactly that version. Raises NotFound or Conflict when it is no longer there."""
-        version: Any = {"VersionId": state.version_id} if state.version_id else {}
-        with translated(state.key):
-            answer = self.client.get_object(Bucket=self.name, Key=state.key, IfMatch=state.etag, **version)
-            return answer["Body"].read()
+    def get(self, key: str) -> Opened | None:
+        """The object as it is now, its bytes to be read; None when there is none."""
+        try:
+            with translated(key):
+                answer = self.client.get_object(Bucket=self.name, Key=key)
+        except NotFound:
+            return None
+        return Opened(_state(self.name, key, answer), answer["Body"])
 
     def pages(self, after: str = "") -> Iterator[Page]:
         """The objects after a key, in the order of their keys' bytes; at least one page, which may be empty.

@@ -148,10 +148,12 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A document as an event found it; handled means the work of that event is done already."""
+    """A document as an event found it; handled means the work of that event is done already. claim is None then, and
+    while another worker has it."""
 
     id: UUID
     handled: bool
+    claim: Claim | None
 
 
 @dataclass(frozen=True, slots=True)

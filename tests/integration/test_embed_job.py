@@ -292,7 +292,7 @@ def test_an_event_that_comes_to_nothing_does_not_orphan_what_waits(
 ) -> None:
     """A worker claimed the document, could not reach the bucket and let go: the job still publishes."""
     hand_over(knocking, "cranes.md", 6)
-    claim = knocking.ingest._store.claim(knocking.tenant, knocking.document("cranes.md")["id"], 5)
+    claim = knocking.ingest._store.observe(knocking.tenant, knocking.intake.bucket, "cranes.md", "", 5).claim
     assert claim is not None
     knocking.ingest._store.release(claim)
     assert run(knocking, encoder).published == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -34,7 +34,6 @@ _OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     "row_factory": dict_row,
 }
-_LOCAL = "select set_config(name, value, true) from unnest(%s::text[], %s::text[]) as local (name, value)"
 _REGISTER = {"halfvec": register_halfvec_info, "vector": register_vector_info}
 _VECTORS = "select typname, oid, typarray from pg_type where typname in ('halfvec', 'vector')"
 
@@ -80,8 +79,10 @@ def _seen_by(tenant: UUID | None, acl: Labels) -> dict[str, str]:
     return {"app.tenant_id": str(tenant or ""), "app.acl": "*" if acl is None else ",".join(acl)}
 
 
-def _columns(local: Mapping[str, str]) -> list[list[str]]:
-    return [list(local), list(local.values())]
+def _local(parameters: Mapping[str, str]) -> tuple[LiteralString, list[str]]:
+    """SET LOCAL, as a statement that is planned in no time, and its arguments."""
+    calls: LiteralString = ", ".join(["set_config(%s, %s, true)"] * len(parameters))
+    return "select " + calls, [text for pair in parameters.items() for text in pair]
 
 
 class Database:
@@ -141,7 +142,7 @@ class Database:
         with ExitStack() as begun:
             begun.enter_context(connection.transaction())
             cursor = begun.enter_context(connection.cursor())
-            cursor.execute(_LOCAL, _columns(local))
+            cursor.execute(*_local(local))
             stack.push(begun.pop_all())
         return cursor
 
@@ -205,7 +206,7 @@ class AsyncDatabase:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ if read_only else None)
         await stack.enter_async_context(connection.pipeline())
         await stack.enter_async_context(connection.transaction())
-        await connection.execute(_LOCAL, _columns(local))
+        await connection.execute(*_local(local))
         return await stack.enter_async_context(connection.cursor(binary=True))
 
     async def _taken(self, stack: AsyncExitStack) -> AsyncConnection[DictRow]:

@@ -89,8 +89,8 @@ class DocumentStore:
             row = cursor.execute(_SQL["tenant"], {"tenant": tenant}).fetchone()
         return None if row is None else bool(row["open"])
 
-    def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str) -> Observed:
-        """The document of that key, made when it is new, and whether this event's work is done already."""
+    def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str, lease_seconds: float) -> Observed:
+        """The document of that key, made when it is new, with the lease on it if this event's work is to be done."""
         with self._database.transaction(tenant) as cursor:
             collection = self._collection(cursor, tenant, "default")
             row = cursor.execute(
@@ -103,8 +103,12 @@ class DocumentStore:
                     "sequencer": sequencer,
                 },
             ).fetchone()
-        assert row is not None
-        return Observed(row["id"], row["handled"])
+            assert row is not None
+            claimed = None
+            if not row["handled"]:
+                values = {"id": row["id"], "lease": lease_seconds}
+                claimed = cursor.execute(_SQL["claim"], values).fetchone()
+        return Observed(row["id"], row["handled"], Claim(**claimed) if claimed else None)
 
     def announce(
         self,
@@ -142,12 +146,6 @@ class DocumentStore:
         """The announced upload did not happen: the document is again what it was."""
         with self._database.transaction(tenant) as cursor:
             cursor.execute(_SQL["withdraw"], {"id": document})
-
-    def claim(self, tenant: UUID, document: UUID, lease_seconds: float) -> Claim | None:
-        """The lease on a document, None while another worker holds it."""
-        with self._database.transaction(tenant) as cursor:
-            row = cursor.execute(_SQL["claim"], {"id": document, "lease": lease_seconds}).fetchone()
-        return Claim(**row) if row else None
 
     def extend(self, claim: Claim, lease_seconds: float) -> None:
         self._write(claim, "extend", {"lease": lease_seconds})
@@ -196,8 +194,8 @@ class DocumentStore:
             for first in range(0, len(chunks), _SLICE):
                 cursor.execute(_SQL["store_chunks"], common | _columns(chunks[first : first + _SLICE]))
             cursor.execute(self._vectors("reuse_vectors"), common)
-            # only now: an abandoned generation's vectors are worth having, too
-            self._remove(cursor, claim.id, below=generation, spare=claim.published_generation)
+            if generation > 1:  # only now: an abandoned generation's vectors are worth having, too
+                self._remove(cursor, claim.id, below=generation, spare=claim.published_generation)
             missing = cursor.execute(self._vectors("missing_vectors"), common).fetchall()
             cursor.execute(_SQL["count_lexemes"], common)
         return [(row["id"], row["ordinal"]) for row in missing]
@@ -362,9 +360,12 @@ class DocumentStore:
         return int(row["removed"]) if row else 0
 
     def _collection(self, cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
-        row = cursor.execute(_SQL["collection"], {"tenant": tenant, "name": name}).fetchone()
-        # a concurrent insert is neither made by us nor in our snapshot; the next statement sees it
-        row = row or cursor.execute(_SQL["collection"], {"tenant": tenant, "name": name}).fetchone()
+        """Made when it is new, by us or by somebody at the same time."""
+        values = {"tenant": tenant, "name": name}
+        row = cursor.execute(_SQL["collection"], values).fetchone()
+        if row is None:
+            cursor.execute(_SQL["make_collection"], values)
+            row = cursor.execute(_SQL["collection"], values).fetchone()
         assert row is not None
         return row
 

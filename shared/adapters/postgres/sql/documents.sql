@@ -5,15 +5,11 @@
 select closed_at is null as open from tenants where id = %(tenant)s
 
 -- name: collection
--- The collection of that name, made when it is new.
-with made as (
-    insert into collections (tenant_id, name) values (%(tenant)s, %(name)s)
-    on conflict (tenant_id, name) do nothing
-    returning *
-)
 select id, name, language::text, chunk_tokens, overlap_tokens, documents, chunks, created_at
-from (select * from made union all select * from collections where tenant_id = %(tenant)s and name = %(name)s) as found
-limit 1
+from collections where tenant_id = %(tenant)s and name = %(name)s
+
+-- name: make_collection
+insert into collections (tenant_id, name) values (%(tenant)s, %(name)s) on conflict (tenant_id, name) do nothing
 
 -- name: observe
 -- One event (or upload) seen: the row exists before any work starts. The newest sequencer wins; the shorter
