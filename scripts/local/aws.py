@@ -122,7 +122,7 @@ class LocalAws(Server):
             {
                 "VisibilityTimeout": str(visibility),
                 "RedrivePolicy": json.dumps(redrive),
-                "Policy": json.dumps(_policy(f"arn:aws:sqs:{REGION}:000000000000:{queue}", bucket)),
+                "Policy": json.dumps(_policy(_queue_arn(queue), bucket)),
             },
         )
         self._bucket(bucket, arn)
@@ -131,12 +131,11 @@ class LocalAws(Server):
     def _queue(self, name: str, attributes: dict[str, str]) -> tuple[str, str]:
         sqs = self.client("sqs")
         try:
+            url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        except sqs.exceptions.QueueNameExists:  # with other attributes
             url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-        except sqs.exceptions.QueueDoesNotExist:
-            url = sqs.create_queue(QueueName=name)["QueueUrl"]
-        sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
-        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        return url, found["Attributes"]["QueueArn"]
+            sqs.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+        return url, _queue_arn(name)
 
     def _bucket(self, name: str, queue_arn: str) -> None:
         s3 = self.client("s3")
@@ -150,6 +149,10 @@ class LocalAws(Server):
             s3.put_bucket_notification_configuration(
                 Bucket=name, NotificationConfiguration={"QueueConfigurations": [wanted]}
             )
+
+
+def _queue_arn(name: str) -> str:
+    return f"arn:aws:sqs:{REGION}:000000000000:{name}"
 
 
 @functools.cache

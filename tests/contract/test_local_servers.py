@@ -331,7 +331,9 @@ def test_a_read_can_insist_on_what_it_saw(aws: LocalAws, intake: Intake) -> None
     assert s3.get_object(**where, VersionId=first["VersionId"])["Body"].read() == b"1"
 
 
-def test_ensuring_twice_changes_nothing(aws: LocalAws, make_intake: Callable[..., Intake]) -> None:
+def test_ensuring_twice_changes_nothing_but_what_is_asked_for(
+    aws: LocalAws, make_intake: Callable[..., Intake]
+) -> None:
     first = make_intake()
     aws.client("sqs").purge_queue(QueueUrl=first.queue_url)
     again = aws.ensure(first.bucket, first.bucket, visibility=30)
@@ -339,6 +341,10 @@ def test_ensuring_twice_changes_nothing(aws: LocalAws, make_intake: Callable[...
     assert "Messages" not in aws.client("sqs").receive_message(QueueUrl=first.queue_url), (
         "a second test event"
     )
+    aws.ensure(first.bucket, first.bucket, visibility=40)
+    found = aws.client("sqs").get_queue_attributes(QueueUrl=first.queue_url, AttributeNames=["All"])
+    assert found["Attributes"]["VisibilityTimeout"] == "40"
+    assert found["Attributes"]["QueueArn"] == first.queue_arn
 
 
 def test_objects_and_settings_survive_a_crash(folder: Path) -> None:
