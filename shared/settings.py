@@ -1,7 +1,6 @@
 """The only reader of the environment. One model per function; a wrong or missing variable is named in the error."""
 
-from __future__ import annotations
-
+# Annotations are no texts here: pydantic would read those anew for every class that inherits them, in every cold start.
 import os
 import re
 from collections.abc import Mapping

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,9 @@ from functions.query import problems
 from functions.query.exchanges import Load
 from functions.query.fastlane import FastLane
 from functions.query.idempotency import Idempotent
-from functions.query.monitoring import set_gauges
 from functions.query.observing import Observing
 from functions.query.openai_errors import OpenAiErrors
-from functions.query.routers import AT_ONCE, PROBE, at_once, others, pages
+from functions.query.routers import PROBE, PROBES, QUESTIONS, of_questions, others, pages
 from shared import telemetry
 from shared.settings import QuerySettings
 from shared.telemetry import metrics, tracing
@@ -31,17 +31,18 @@ _MAX_JSON = 64 * 1024
 
 
 class Api(problems.ProblemApp):
-    """state.load is what it is answering now, state.graph what the routes work with."""
+    """state.load is what it is answering now, state.graph what the routes work with. later: the routes' parts, of which
+    that of questions comes first."""
 
     def __init__(
         self,
         settings: QuerySettings,
         graph: Callable[[], Awaitable[Graph]],
-        later: Callable[[Api], None],
+        later: Iterable[Callable[[Api], None]],
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._later: Callable[[Api], None] | None = later
+        self._later = deque(later)
         self.state.load = load = Load()
         leaving = self._set_gauges if settings.lambda_function else None
         most = settings.max_upload_bytes + _MAX_JSON
@@ -55,15 +56,14 @@ class Api(problems.ProblemApp):
         self._entry = entry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._later is not None and scope["type"] == "http" and scope["path"] not in AT_ONCE:
-            self.complete()
+        if self._later and scope["type"] == "http" and scope["path"] not in PROBES:
+            self.complete(but=1 if scope["path"] in QUESTIONS else 0)
         await self._entry(scope, receive, send)
 
-    def complete(self) -> None:
-        """From here on all routes are there."""
-        later, self._later = self._later, None
-        if later is not None:
-            later(self)
+    def complete(self, *, but: int = 0) -> None:
+        """From here on all routes are there, but those of so many parts from the end."""
+        while len(self._later) > but:
+            self._later.popleft()(self)
 
     def openapi(self) -> dict[str, Any]:
         self.complete()
@@ -76,6 +76,8 @@ class Api(problems.ProblemApp):
     def _set_gauges(self) -> None:
         graph: Graph | None = getattr(self.state, "graph", None)
         if graph is not None:
+            from functions.query.monitoring import set_gauges  # there is a graph, so it is loaded
+
             set_gauges(graph.database, graph.watched, self.state.load)
 
 
@@ -142,7 +144,11 @@ def create_app(
         await graphs.close()
         tracing.shutdown()
 
-    def later(app: Api) -> None:
+    def asked(app: Api) -> None:
+        for router in of_questions():
+            app.include_router(router, dependencies=made)
+
+    def rest(app: Api) -> None:
         for router in pages(app.title, settings.upload_origin):
             app.include_router(router)
         for router in others(settings.max_upload_bytes):
@@ -151,7 +157,7 @@ def create_app(
     app = Api(
         settings,
         graphs.get,
-        later,
+        (asked, rest),
         title="ragzero",
         version="0.1.0",
         description="Drop files in a bucket, ask questions over HTTPS, pay nothing while nobody asks.",
@@ -164,8 +170,6 @@ def create_app(
     )
     problems.install(app)
     app.include_router(PROBE)
-    for router in at_once():
-        app.include_router(router, dependencies=made)
     if not lazy:
         app.complete()
     return app

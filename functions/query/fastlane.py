@@ -10,20 +10,22 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.query import problems
-from functions.query.answer_cache import AnswerCache
-from functions.query.gate import Admission, Gate
 from functions.query.kept import parsed
-from shared.core.credentials import Principal
 from shared.core.errors import RagzeroError
-from shared.core.recipes import Order
-from shared.core.visits import Asked
 from shared.telemetry import metrics
+
+if TYPE_CHECKING:  # a probe meets none of them
+    from functions.query.answer_cache import AnswerCache
+    from functions.query.gate import Admission, Gate
+    from shared.core.credentials import Principal
+    from shared.core.recipes import Order
+    from shared.core.visits import Asked
 
 ADMISSION, BODY = "ragzero.admission", "ragzero.body"
 _MOST_BODIES = 4_096

@@ -1,18 +1,21 @@
-"""The routes. Those of probes and questions are there from the start; the others come when one of them is first asked for,
-because each costs a cold start a few milliseconds."""
+"""The routes. The probe's is there from the start; those of questions come with the first question, all others when one of
+them is first asked for, because each costs a cold start a few milliseconds."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from functions.query.routes import health, questions
+from functions.query.routes import health
 
-AT_ONCE = frozenset(("/healthz", "/readyz", "/v1/query", "/v1/search"))
+PROBES = frozenset(("/healthz",))
+QUESTIONS = frozenset(("/readyz", "/v1/query", "/v1/search"))
 PROBE = health.router
 
 
-def at_once() -> list[APIRouter]:
-    return [health.readiness, questions.router]
+def of_questions() -> list[APIRouter]:
+    from functions.query.routes import questions, readiness
+
+    return [readiness.router, questions.router]
 
 
 def others(most_upload: int) -> list[APIRouter]:

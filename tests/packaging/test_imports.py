@@ -9,6 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from functions.query.routers import PROBE as PROBE_ROUTES
+from functions.query.routers import PROBES, QUESTIONS, of_questions
 
 ROOT = Path(__file__).resolve().parents[2]
 HANDLER = "functions.query.handler"
@@ -65,6 +70,24 @@ def test_what_not_every_request_needs_is_loaded_when_it_is_used(code: str) -> No
     loaded = set(json.loads(run(f"{code}\n{LOADED}").stdout.splitlines()[-1]))
     assert HANDLER in loaded
     assert [name for name in LATER if name in loaded] == []
+
+
+def test_a_probe_meets_the_settings_and_what_is_around_every_request_and_no_more() -> None:
+    """Our nouns, shapes and services take longer to load than all the rest of ours together."""
+    loaded = json.loads(run(f"{PROBE}\n{LOADED}").stdout.splitlines()[-1])
+    ours = {name for name in loaded if name.partition(".")[0] in ("functions", "shared")}
+    assert not ours & {"functions.query.wiring", "functions.query.schemas", "functions.query.gate"}
+    assert not ours & {"functions.query.routes.questions", "shared.core.models", "shared.core.credentials"}
+    assert len(ours) <= 32, sorted(ours)
+
+
+def test_each_part_has_the_routes_that_it_is_brought_for() -> None:
+    assert paths(PROBE_ROUTES) == PROBES
+    assert set().union(*map(paths, of_questions())) >= QUESTIONS
+
+
+def paths(router: APIRouter) -> set[str]:
+    return {route.path for route in router.routes if isinstance(route, APIRoute)}
 
 
 def test_our_own_part_of_a_cold_start_is_at_most_half_of_the_rest() -> None:
