@@ -196,12 +196,48 @@ def test_every_variable_says_what_it_is_and_refuses_what_it_is_not() -> None:
     assert set(unchecked) == {"passwords"}
 
 
-def test_each_stacks_readme_names_all_its_inputs_and_outputs() -> None:
-    for kind in ("variable", "output"):
-        for path, name, body in _blocks(kind):
-            if path.parts[-3] == "stacks":
-                assert f"\n| `{name}` |" in (path.parent / "README.md").read_text(), f"{path}: {name}"
-                assert "description" in body, f"{path}: {name}"
+@pytest.mark.parametrize("kind", ["variable", "output"])
+def test_each_stacks_readme_tells_all_its_inputs_and_outputs_as_they_are(kind: str) -> None:
+    """Each with its default and its description, in their order, and none besides."""
+    said: dict[Path, list[str]] = {}
+    for path, name, body in _blocks(kind):
+        if path.parts[-3] == "stacks":
+            default = [_default(body)] if kind == "variable" else []
+            cells = [f"`{name}`", *default, _text(body["description"])]
+            said.setdefault(path.parent, []).append(" | ".join(cells))
+    assert said
+    for folder, rows in said.items():
+        assert _table((folder / "README.md").read_text(), kind) == rows, folder.name
+
+
+def _table(readme: str, kind: str) -> list[str]:
+    """Its rows; when the schedules run is said in words."""
+    head = {"variable": "| input | default | |", "output": "| output | |"}[kind]
+    rows = readme.partition(f"\n{head}\n")[2].partition("\n\n")[0].splitlines()[1:]
+    return [re.sub("^(`schedules`) \\| [^|]+", r"\1 | in words ", row.strip("| ")) for row in rows]
+
+
+def _default(variable: Mapping[str, Any]) -> str:
+    if "default" not in variable:
+        return "required"
+    match variable["default"]:
+        case None:
+            return "none"
+        case bool(value):
+            return str(value).lower()
+        case [first, *_] as several if " " in first:
+            return ", ".join(f"`{_text(each)}`" for each in several)
+        case dict(value) if value:
+            return "in words"
+        case list(value):
+            return f"`{json.dumps([_text(each) for each in value])}`"
+        case value:
+            return f"`{_text(str(value))}`"
+
+
+def _text(literal: str) -> str:
+    """Of HCL's: without its quotes."""
+    return literal.removeprefix('"').removesuffix('"').replace('\\"', '"')
 
 
 def test_everything_is_pinned() -> None:
