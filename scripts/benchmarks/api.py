@@ -25,6 +25,7 @@ import redis
 from scripts.benchmarks.corpus import Corpus, load
 from scripts.benchmarks.load import Post, patient, saturating
 from scripts.benchmarks.throwaway import client, percentile, report, stack, wait_until_searchable
+from scripts.costing.load import sustained
 from scripts.local.process import HOST, accepts, free_port
 from scripts.local.stack import DATABASE, ROOT, Stack
 from shared.core.credentials import present
@@ -142,9 +143,8 @@ def misses(made: Stack, corpus: Corpus, users: int, seconds: int) -> dict[str, f
 
 
 def _foreseen(alone: Mapping[str, float], together: Mapping[str, float]) -> dict[str, float]:
-    """What scripts/cost at would make of this machine: as many questions at once as it has processors, each of which
-    takes as long as one that nobody else asks beside."""
-    foreseen = (os.cpu_count() or 1) * alone["questions_per_s"]
+    """What scripts/cost at would make of this machine, from how long a question takes that nobody else asks beside."""
+    foreseen = sustained(os.cpu_count() or 1) * alone["questions_per_s"]
     return {
         "alone_questions_per_s": alone["questions_per_s"],
         "foreseen_questions_per_s": round(foreseen, 1),

@@ -74,6 +74,8 @@ class Shape:
     gateway: str
     database_unit_hour: float
     """USD for an hour in which the database is awake and at its smallest."""
+    database_cores: float | None
+    """At its largest; None for a database of your own, which no plan tells of."""
     index_gb_month: float
     generator: Container
     embedder: Container
@@ -159,10 +161,18 @@ def parts(demand: Demand, shape: Shape) -> list[Part]:
         ("database connections", copies * shape.query_connections, left),
         ("places on GPUs", answers, shape.generator.max_containers * _of("answers_at_once")),
     ]
+    if shape.database_cores is not None:
+        searching = rate * (1 - demand.cached) * _of("search")
+        limits.append(("processors of the database", searching, sustained(shape.database_cores)))
     return [
         Part(name, used / of, demand.questions * of / used if used else float("inf"))
         for name, used, of in limits
     ]
+
+
+def sustained(cores: float) -> float:
+    """Seconds of work a second that processors do while many want them; timed alone, each work seems to take less."""
+    return cores * _of("shared_cores")
 
 
 def bottleneck(found: Sequence[Part]) -> Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import statistics
 from dataclasses import replace
@@ -11,7 +12,7 @@ from random import Random
 import pytest
 
 from scripts.costing.gpu import Container
-from scripts.costing.load import Demand, Shape, bottleneck, month, parts, simulate, times
+from scripts.costing.load import Demand, Shape, bottleneck, month, parts, simulate, sustained, times
 from scripts.costing.queueing import HOUR, Fleet, Servers, poisson
 
 GPU = Container("generate, on L4", "L4", 0, 1, 60)
@@ -25,10 +26,16 @@ SHAPE = Shape(
     connection_budget=100,
     gateway="rest",
     database_unit_hour=0.035,
+    database_cores=1,
     index_gb_month=0.35,
     generator=GPU,
     embedder=replace(GPU, gpu="T4"),
 )
+
+# scripts/bench api on two processors, on two days: what 20 users at once got of what two processors would do at the pace
+# of one user alone; and how many questions a second that was, 95 of 100 within how many seconds
+SHARES = (0.72, 0.77)
+BENCHED = ((75.0, 0.386), (62.0, 0.451))
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -107,6 +114,33 @@ def test_the_busy_hour_by_hand() -> None:
     first = bottleneck(list(found.values()))
     assert first.name == "copies of the query function"
     assert first.used > 1
+
+
+def test_the_databases_processors_by_hand() -> None:
+    """70 % of 2.78 a second are looked for, each as long as the statement takes; a processor shared does 0.75 of its work."""
+    demand = Demand(questions=100_000, documents=1, users=1000)
+    (found,) = (part for part in parts(demand, SHAPE) if part.name == "processors of the database")
+    searching = 80_000 / (8 * 3600) * 0.7 * times()["search"].value
+    assert found.used == pytest.approx(searching / 0.75)
+    own = replace(SHAPE, database_cores=None)
+    assert len(parts(demand, own)) == len(parts(demand, SHAPE)) - 1
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize(("together", "p95"), BENCHED)
+def test_what_is_foreseen_of_shared_processors_is_what_was_measured(
+    share: float, together: float, p95: float
+) -> None:
+    """Twenty users who ask again as soon as they are answered, within a quarter."""
+    alone = together / 2 / share  # questions a second
+    random, servers, taken = Random(5), Servers(2), []
+    each, now, due = 2 / (sustained(2) * alone), 0.0, [0.0] * 20
+    while len(taken) < 20_000:
+        now = heapq.heappop(due)
+        heapq.heappush(due, done := servers.take(now, random.expovariate(1 / each)))
+        taken.append(done - now)
+    assert len(taken) / now == pytest.approx(together, rel=0.25)
+    assert statistics.quantiles(taken, n=20)[-1] == pytest.approx(p95, rel=0.25)
 
 
 def test_more_than_fits_is_refused_and_what_fits_is_not() -> None:
