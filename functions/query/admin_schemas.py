@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from functions.query.schemas import Acl, Receipt, StrictRequest
 from shared.core.accounts import ApiKey, Tenant
@@ -96,7 +97,27 @@ class TenantClosed(TenantView, Receipt):
     )
 
 
+_NOT_BOTH: JsonDict = {
+    "allOf": [
+        {
+            "anyOf": [
+                {"properties": {"expires_at": {"type": "null"}}},
+                {"properties": {"ttl_days": {"type": "null"}}},
+            ]
+        },
+        {
+            "anyOf": [
+                {"properties": {"acl": {"type": "null"}}},
+                {"properties": {"scopes": {"not": {"contains": {"const": "admin"}}}}},
+            ]
+        },
+    ]
+}
+
+
 class NewKey(StrictRequest):
+    model_config = ConfigDict(json_schema_extra=_NOT_BOTH)
+
     tenant_id: UUID = Field(strict=False)
     name: Name
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from functions.query.schemas import COLLECTION_FORM, StrictRequest
+from functions.query.schemas import COLLECTION_FORM, Filter, StrictRequest
 from shared.core.conversation import MAX_QUESTION
 from shared.core.evaluation import Summary
 
@@ -34,7 +34,7 @@ class QuestionAsked(StrictRequest):
         [], description="Texts of which a right answer contains one."
     )
     collection: str = Field("default", json_schema_extra=COLLECTION_FORM)
-    filter: dict[str, Any] | None = None
+    filter: Filter | None = None
 
 
 class Scores(BaseModel):

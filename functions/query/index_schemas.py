@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 Code = Literal[
     "searchable",
@@ -93,11 +94,24 @@ class Why(BaseModel):
     sweep: SweepFacts | None = None
 
 
+_EITHER: JsonDict = {
+    "oneOf": [
+        {"required": ["key"], "properties": {"key": {"type": "string"}, "document_id": {"type": "null"}}},
+        {
+            "required": ["document_id"],
+            "properties": {"document_id": {"type": "string"}, "key": {"type": "null"}},
+        },
+    ]
+}
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class RequeueRequest(_Request):
+    model_config = ConfigDict(json_schema_extra=_EITHER)
+
     key: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     document_id: Annotated[UUID, Field(strict=False)] | None = None
 

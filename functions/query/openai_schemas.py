@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
-from functions.query.schemas import MAX_TOP_K, Acl, Cited, Result, StrictRequest
+from functions.query.schemas import MAX_TOP_K, SEEN, Acl, Cited, Filter, Request, Result, StrictRequest
 from shared.core.retrieval import Mode
 
 MAX_MESSAGES = 1_000
 MAX_TEXTS = 256
+_MOST = 2**31 - 1
 _PARTS = {
     "anyOf": [
         {"type": "string"},
@@ -22,6 +24,25 @@ _PARTS = {
                 "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
                 "required": ["type", "text"],
             },
+        },
+    ]
+}
+_NONE = {"anyOf": [{"type": "array", "maxItems": 0}, {"type": "null"}]}
+_PROSE = {
+    "anyOf": [
+        {"type": "object", "properties": {"type": {"const": "text"}}, "required": ["type"]},
+        {"type": "object", "maxProperties": 0},
+        {"type": "null"},
+    ]
+}
+_TEXTS: JsonDict = {
+    "anyOf": [
+        {"type": "string", "pattern": SEEN},
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": SEEN},
+            "minItems": 1,
+            "maxItems": MAX_TEXTS,
         },
     ]
 }
@@ -56,11 +77,13 @@ def _prose(given: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 Text = Annotated[str, BeforeValidator(_text), WithJsonSchema(_PARTS)]
-NoTools = Annotated[list[Any] | None, AfterValidator(_no_tools), Field(description="Refused.")]
+NoTools = Annotated[
+    list[Any] | None, AfterValidator(_no_tools), WithJsonSchema(_NONE), Field(description="Refused.")
+]
 
 
-class Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
+class Lenient(Request):
+    model_config = ConfigDict(extra="ignore")
 
 
 class Message(Lenient):
@@ -76,7 +99,7 @@ class ChatOptions(StrictRequest):
     """What the other API calls the same; see POST /v1/query."""
 
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
-    filter: dict[str, Any] | None = None
+    filter: Filter | None = None
     acl: Acl | None = None
     on_cold: Literal["wait", "extractive", "fallback"] = "wait"
     generate: bool = True
@@ -95,15 +118,19 @@ class ChatRequest(Lenient):
     )
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1, description="Of what a model writes; quotes are not cut.")
-    max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of max_tokens.")
+    max_tokens: int | None = Field(
+        None, ge=1, le=_MOST, description="Of what a model writes; quotes are not cut."
+    )
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=_MOST, description="The newer name of max_tokens."
+    )
     temperature: float | None = Field(
         None, ge=0, le=2, description="Has no effect: answers are written at 0, so that they can be repeated."
     )
     n: Literal[1] | None = None
     tools: NoTools = None
     functions: NoTools = None
-    response_format: Annotated[dict[str, Any] | None, AfterValidator(_prose)] = None
+    response_format: Annotated[dict[str, Any] | None, AfterValidator(_prose), WithJsonSchema(_PROSE)] = None
     ragzero: ChatOptions | None = Field(
         None, description="Ours, beyond OpenAI's; `extra_body` of its client."
     )
@@ -168,10 +195,11 @@ class ModelList(BaseModel):
 class EmbeddingRequest(Lenient):
     model: str = Field(max_length=200, description="The active embedding space, as GET /v1/models names it.")
     input: str | list[str] | list[int] | list[list[int]] = Field(
-        description=f"A text, or up to {MAX_TEXTS}. Tokens are refused: they are another model's."
+        description=f"A text, or up to {MAX_TEXTS}. Tokens are refused: they are another model's.",
+        json_schema_extra=_TEXTS,
     )
     encoding_format: Literal["float", "base64"] | None = "float"
-    dimensions: int | None = Field(None, ge=1, description="The space's own, if given.")
+    dimensions: int | None = Field(None, ge=1, le=_MOST, description="The space's own, if given.")
 
 
 class Embedding(BaseModel):

@@ -31,15 +31,21 @@ def _whole(value: Any) -> Any:
     return int(value) if exact else value
 
 
-class StrictRequest(BaseModel):
+class Request(BaseModel):
     """Numbers are no texts, and texts no numbers; 3.0 is an integer, as in all JSON."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     @model_validator(mode="before")
     @classmethod
     def _integers(cls, given: Any) -> Any:
         return {name: _whole(value) for name, value in given.items()} if isinstance(given, dict) else given
+
+
+class StrictRequest(Request):
+    """Takes nothing that it does not know."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 def _labels(given: list[str]) -> list[str]:
@@ -49,27 +55,37 @@ def _labels(given: list[str]) -> list[str]:
         raise ValueError(str(error)) from error
 
 
+SEEN = r"[^\s\u0000\u001c-\u001f\u0085]"
+"""Somewhere in a text that is not blank: these separators are blank to us, and not to every reader of a pattern."""
 QuestionText = Annotated[
     str,
     Field(
         min_length=1,
         max_length=MAX_QUESTION,
-        json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"},
+        json_schema_extra={"pattern": rf"^[^\u0000]*{SEEN}[^\u0000]*$"},
     ),
     AfterValidator(_question),
 ]
 COLLECTION_FORM: JsonDict = {"pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}
-"""For the description; what else is wrong with a name is said in words."""
+"""For the description, as the forms below; what is wrong with a name is said in words."""
+METADATA_FORM: JsonDict = {"propertyNames": {"pattern": "^[a-z0-9_-]*[a-z0-9][a-z0-9_-]*$"}}
+_LABEL_FORM: JsonDict = {"pattern": "^ *[A-Za-z0-9][A-Za-z0-9:_.-]{0,62} *$"}
+_FILTER_FORM: JsonDict = {
+    "minProperties": 1,
+    "propertyNames": {"pattern": r"^(\$and|\$or|\$not|[^$\u0000][^\u0000]{0,127})$"},
+}
 ChunkTokens = Annotated[int, Field(ge=32, le=512)]
 OverlapTokens = Annotated[int, Field(ge=0, le=128)]
-Acl = Annotated[list[str], Field(max_length=MAX_LABELS), AfterValidator(_labels)]
+Label = Annotated[str, Field(json_schema_extra=_LABEL_FORM)]
+Acl = Annotated[list[Label], Field(max_length=MAX_LABELS), AfterValidator(_labels)]
+Filter = Annotated[dict[str, Any], Field(json_schema_extra=_FILTER_FORM)]
 
 
 class SearchRequest(StrictRequest):
     question: QuestionText
-    collection: str = "default"
+    collection: str = Field("default", json_schema_extra=COLLECTION_FORM)
     top_k: int = Field(5, ge=1, le=MAX_TOP_K)
-    filter: dict[str, Any] | None = None
+    filter: Filter | None = None
     acl: Acl | None = Field(
         None,
         description="Sees documents with these labels only, as far as the key does, and those without any.",
@@ -233,7 +249,7 @@ class Deletion(Receipt):
 
 
 class NewCollection(StrictRequest):
-    name: Annotated[str, Field(min_length=1, max_length=63)]
+    name: Annotated[str, Field(min_length=1, max_length=63, json_schema_extra=COLLECTION_FORM)]
     language: Annotated[str, Field(max_length=63)] = Field(
         "english", description="Of its full-text search: a text search configuration of PostgreSQL."
     )

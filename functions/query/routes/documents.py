@@ -47,7 +47,9 @@ def router(max_upload_bytes: int) -> APIRouter:
         wired: Wired,
         file: Annotated[UploadFile, File(description="The document.")],
         metadata: Annotated[str | None, Form(description="A flat JSON object.")] = None,
-        collection: Annotated[str | None, Form(max_length=63)] = None,
+        collection: Annotated[
+            str | None, Form(max_length=63, json_schema_extra={"pattern": "^([a-z0-9][a-z0-9_-]{0,62})?$"})
+        ] = None,
     ) -> UploadAccepted:
         """Puts a file in the bucket. It is searchable once its status says so."""
         if file.size is not None and file.size > max_upload_bytes:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from functions.query.explaining import Explanation, Reason
 from functions.query.routes.access import Reader, Wired
-from functions.query.schemas import COLLECTION_FORM, MAX_TOP_K, QuestionText
+from functions.query.schemas import COLLECTION_FORM, MAX_TOP_K, Label, QuestionText
 from functions.query.service import Question
 from shared.core.errors import InvalidInput
 from shared.core.labels import labels
@@ -61,7 +61,7 @@ async def explain(
     mode: Mode = "balanced",
     per_document: Annotated[int | None, Query(ge=1, le=MAX_TOP_K)] = None,
     filter: Annotated[str | None, Query(max_length=8_000, description="As in a body, in JSON.")] = None,
-    acl: Annotated[list[str] | None, Query(max_length=32, description="As in a body.")] = None,
+    acl: Annotated[list[Label] | None, Query(max_length=32, description="As in a body.")] = None,
 ) -> ExplanationView:
     """Where a document stands at each stage of a question, and why it is or is not in the result.
 

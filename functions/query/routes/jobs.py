@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from functions.query.routes.access import Reader, Wired, Writer
-from functions.query.schemas import COLLECTION_FORM, StrictRequest
+from functions.query.schemas import COLLECTION_FORM, Filter, StrictRequest
 from shared.core.jobs import MOST_DOCUMENTS, Job
 from shared.core.models import Status
 
@@ -39,7 +39,7 @@ class JobView(BaseModel):
 
 
 class DeleteRequest(StrictRequest):
-    filter: dict[str, Any] = Field(description="As in questions; not about pages.")
+    filter: Filter = Field(description="As in questions; not about pages.")
     collection: Annotated[str, Field(max_length=63, json_schema_extra=COLLECTION_FORM)] | None = Field(
         None, description="All of them unless said."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -12,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from functions.query.documents import as_texts
 from functions.query.routes.access import Reader, Wired, Writer
-from functions.query.schemas import DocumentView, Receipt, StrictRequest
+from functions.query.schemas import METADATA_FORM, DocumentView, Receipt, StrictRequest
 
 router = APIRouter(prefix="/v1/documents/{id}", tags=["documents"])
 
@@ -24,11 +23,12 @@ class SourceLink(BaseModel):
 
 
 class DocumentChange(StrictRequest):
-    metadata: Annotated[dict[str, str | int | float | bool | None], Field(min_length=1, max_length=64)] = (
-        Field(
-            description="null takes a name away; what is not named stays. `acl` names the labels that may see it.",
-            examples=[{"year": 2026, "draft": None, "acl": "hr,finance"}],
-        )
+    metadata: dict[str, str | int | float | bool | None] = Field(
+        min_length=1,
+        max_length=64,
+        description="null takes a name away; what is not named stays. `acl` names the labels that may see it.",
+        examples=[{"year": 2026, "draft": None, "acl": "hr,finance"}],
+        json_schema_extra=METADATA_FORM,
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from functions.query.documents import as_texts
 from functions.query.routes.access import Wired, Writer
-from functions.query.schemas import COLLECTION_FORM, StrictRequest, UploadAccepted
+from functions.query.schemas import COLLECTION_FORM, METADATA_FORM, StrictRequest, UploadAccepted
 from functions.query.uploads import File, Ticket
 from functions.query.wiring import Graph
 from shared.core.keys import collection_name, uri_of
@@ -30,7 +30,9 @@ class FileToUpload(StrictRequest):
     content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=127)] | None = Field(
         None, description="Guessed from the name unless said. What a file is, its bytes decide."
     )
-    metadata: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=64)
+    metadata: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, max_length=64, json_schema_extra=METADATA_FORM
+    )
 
 
 class NewUploads(StrictRequest):
