@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared.core.canary import LADDER, Tuning, Watched, Within, recall
+from shared.core.canary import Tuning, Watched, Within, recall
 from shared.telemetry import get_logger, metrics
 
 _log = get_logger(__name__)
@@ -22,6 +22,7 @@ class Store(Protocol):
     def watched(self, more_than: int) -> list[Watched]: ...
     def filters(self, watched: Watched, more_than: int) -> list[Within]: ...
     def sample(self, watched: Watched, within: Within, samples: int) -> list[Any]: ...
+    def widths(self, watched: Watched) -> Sequence[int]: ...
     def by_index(
         self, watched: Watched, within: Within, vectors: Sequence[Any], ef_search: int
     ) -> list[list[int]]: ...
@@ -75,10 +76,11 @@ class Canary:
     def _judged(self, watched: Watched) -> Tuning:
         filters: list[Within] = [{}, *self._store.filters(watched, self._more_than)]
         asked = [self._asked(watched, within) for within in filters]
-        usual = self._recall(watched, asked, LADDER[0])
+        first, *wider = self._store.widths(watched)
+        usual = self._recall(watched, asked, first)
         if usual >= self._bar:
             return Tuning(usual)
-        for width in LADDER[1:]:
+        for width in wider:
             if self._recall(watched, asked, width) >= self._bar:
                 return Tuning(usual, ef_search=width)
         return Tuning(usual, exact=True)

@@ -9,9 +9,6 @@ from uuid import UUID
 
 from shared.core.models import Space
 
-USUAL_EF = 40
-LADDER = (USUAL_EF, 100, 200, 400)
-
 Within = dict[str, Any]
 """Metadata that documents must have; empty: all of them."""
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import psycopg
 import pytest
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
+from psycopg import Cursor
+from psycopg.rows import DictRow
 
 from functions.ingest.wiring import build as build_ingest
+from functions.reindex.canary import Canary
 from scripts.migrate import space_of
-from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres import storage as stored
+from shared.adapters.postgres.canary import CanaryStore
+from shared.adapters.postgres.connection import AsyncDatabase, Database
 from shared.adapters.postgres.filters import compiled
 from shared.adapters.postgres.partitions import partition
-from shared.adapters.postgres.search import Scope, Searcher
+from shared.adapters.postgres.search import Scope, Searcher, SearchOptions
 from shared.adapters.postgres.space_tables import build_index, ensure_model, ensure_space, mark_built
 from shared.core.models import Space, Storage
 from tests.faults.test_canary import canary
@@ -105,6 +118,96 @@ async def explained(installation: Installation, space: Space, keywords: bool) ->
     finally:
         await database.close()
     return "\n".join(row["QUERY PLAN"] for row in rows)
+
+
+class Told(Database):
+    """Remembers how wide its transactions search, in order."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.widths: list[int] = []
+
+    def transaction(self, *args: Any, **options: Any) -> AbstractContextManager[Cursor[DictRow]]:
+        if width := (options.get("local") or {}).get("hnsw.ef_search"):
+            self.widths.append(int(width))
+        return super().transaction(*args, **options)
+
+
+@pytest.mark.parametrize("storage", [Storage.FLOAT32, Storage.BINARY])
+def test_the_canary_looks_first_as_wide_as_a_question_does_and_then_wider(
+    bells: Installation, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The width in force is that of the transaction that a question is answered in."""
+    space, _ = built(bells, storage)
+    with client(bells) as api:
+        promote(api, space.id)
+    asked: list[str] = []
+    transaction = AsyncDatabase.transaction
+
+    def heard(self: AsyncDatabase, *args: Any, **options: Any) -> Any:
+        asked.append((options.get("local") or {}).get("hnsw.ef_search"))
+        return transaction(self, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncDatabase, "transaction", heard)
+        assert ranked(bells, 0)
+    told = Told(bells.url("ragzero_reindex"))
+    with closing(Canary(CanaryStore(told), bar=1.1, samples=1, more_than=0)) as never_content:
+        assert never_content.run(time.monotonic() + 60)["alarms"]
+    assert str(told.widths[0]) in asked
+    assert told.widths == sorted(set(told.widths))
+
+
+def test_a_space_of_signs_that_is_searched_wider_is_ranked_anew_as_widely(
+    bells: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best chunk has a sign of another kind than all others have: of ten by signs it is none, of thirty it is."""
+    monkeypatch.setitem(
+        stored._FORMS, Storage.BINARY, replace(stored._FORMS[Storage.BINARY], least=10, width=10)
+    )
+    space, _ = built(bells, Storage.BINARY)
+    with client(bells) as api:
+        promote(api, space.id)
+    asked = bells.embedder.encode_query(_QUESTION)
+    best = confused(bells, space, asked)
+
+    async def first() -> int:
+        database = AsyncDatabase(bells.url("ragzero_query"), max_connections=1)
+        searcher = Searcher(database, SearchOptions(exact_below=0, candidates=2))
+        try:
+            found = await searcher.search(
+                bells.tenant, "default", _QUESTION, asked, space, limit=1, acl=None, keywords=False
+            )
+        finally:
+            await database.close()
+        return found.passages[0].chunk_id
+
+    assert asyncio.run(first()) != best
+    bells.rows(
+        "insert into search_tunings select id, %s, tenant_id, 30, false, 0.5 from collections where chunks = 30 "
+        "returning 1",
+        space.id,
+    )
+    assert asyncio.run(first()) == best
+
+
+def confused(installation: Installation, space: Space, asked: NDArray[np.float32]) -> int:
+    """The chunk whose vector is the question's but for one sign; all others have its signs, and nothing else."""
+    best = asked.copy()
+    best[np.argsort(np.abs(best))[20]] *= -1  # the least are nothing in sixteen bits
+    dice = np.random.default_rng(0)
+    with psycopg.connect(admin_url(installation), autocommit=True) as connection:
+        register_vector(connection)
+        table = f"vectors_{space.id}"
+        ids = [
+            id for (id,) in connection.execute(f"select chunk_id from {table} order by chunk_id").fetchall()
+        ]
+        for id in ids:
+            vector = best if id == ids[0] else np.sign(asked) * dice.random(len(asked))
+            statement = f"update {table} set embedding = %s where chunk_id = %s"
+            connection.execute(statement, [HalfVector(vector / np.linalg.norm(vector)), id])
+        connection.execute(f"reindex index {table}_hnsw")
+    return int(ids[0])
 
 
 def test_a_large_collection_is_searched_by_a_graph_of_its_own_until_it_shrinks(bells: Installation) -> None:

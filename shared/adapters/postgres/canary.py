@@ -39,13 +39,16 @@ class CanaryStore:
         rows = self._rows("sample", watched, {}, {"within": Jsonb(within), "samples": samples})
         return [row["embedding"] for row in rows]
 
+    def widths(self, watched: Watched) -> Sequence[int]:
+        """The usual ef_search of its questions, then wider ones."""
+        return storage.widths(watched.space.storage)
+
     def by_index(
         self, watched: Watched, within: Within, vectors: Sequence[Any], ef_search: int
     ) -> list[list[int]]:
         """Chunk ids, nearest first, as questions get them when they are searched that wide."""
-        taken = storage.nearest(watched.space.storage, ef_search)
-        width = storage.width(watched.space.storage, taken)
-        local = {"hnsw.ef_search": str(width), "hnsw.iterative_scan": "relaxed_order"}
+        taken = storage.nearest(watched.space.storage, storage.CANDIDATES, ef_search)
+        local = {"hnsw.ef_search": str(ef_search), "hnsw.iterative_scan": "relaxed_order"}
         # anything that sorts would not be the index
         local |= {"enable_seqscan": "off", "enable_sort": "off"}
         return self._nearest(watched, within, vectors, local, storage.nearness(watched.space), taken)

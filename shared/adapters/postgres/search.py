@@ -41,7 +41,7 @@ class SearchOptions:
     """
 
     exact_below: int = 10_000
-    candidates: int = 40
+    candidates: int = storage.CANDIDATES
     rare: int = 500
     most_worded: int = 2_000
     dense_weight: float = 2 / 3
@@ -52,7 +52,8 @@ class Scope:
     """What a question is about to search. Chunks: in total, those the caller's labels leave, those the filter leaves.
 
     space: the active one. always_exact: its index is not to be trusted. weights: a sparsevec of the question's IDF by
-    lexeme_index; most: the best BM25 there could be; words: the IDF of each lexeme.
+    lexeme_index; most: the best BM25 there could be; words: the IDF of each lexeme. ef_search: how wide the index is searched,
+    where the canary found that the usual width misses too much.
     """
 
     collection_id: int
@@ -65,6 +66,7 @@ class Scope:
     weights: str
     most: float
     words: Mapping[str, float]
+    ef_search: int = 0
 
     @classmethod
     def of(cls, row: DictRow, in_scope: int) -> Self:
@@ -79,6 +81,7 @@ class Scope:
             row["weights"],
             row["most"],
             row["words"] or {},
+            int(row["ef_search"] or 0),
         )
 
 
@@ -123,7 +126,8 @@ class Searcher:
                 conditions = conditions.among(acl)
             statement = self.statement(exact, vector is not None, conditions, space, keywords=keywords)
             parameters = self.parameters(scope, vector, limit, space) | conditions.parameters
-            parameters |= {"candidates": wanted, "nearest": storage.nearest(space.storage, wanted)}
+            nearest = storage.nearest(space.storage, wanted, scope.ef_search)
+            parameters |= {"candidates": wanted, "nearest": nearest}
             parameters |= {} if keywords else {"dense_weight": 1.0}
             rows = await (await cursor.execute(statement, parameters)).fetchall()
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LARGE = 1_000_000  # rows
 _MOST_EF = 1_000  # what pgvector takes
+CANDIDATES = 40
+"""So many each side of a question brings, where not every chunk is scored."""
 _ROW = 130  # bytes of a row besides its vector
 _COSINE: LiteralString = "v.embedding <=> %(vector)s"
 COSINE = sql.SQL(_COSINE)
@@ -85,14 +87,22 @@ def nearness(space: Space) -> sql.Composed:
     return sql.SQL(_FORMS[space.storage].nearness).format(dimension=sql.Literal(space.dimension))
 
 
-def nearest(storage: Storage, wanted: int) -> int:
-    """How many to take from the index for so many good ones."""
-    return max(wanted, _FORMS[storage].least)
+def nearest(storage: Storage, wanted: int, width: int = 0) -> int:
+    """How many to take from the index for so many good ones, when it is searched that wide: where signs alone are
+    indexed, whatever is looked at is ranked anew."""
+    least = _FORMS[storage].least
+    return max(wanted, least, width) if least else wanted
 
 
 def width(storage: Storage, taken: int) -> int:
     """hnsw.ef_search, when so many are taken from the index."""
     return min(_MOST_EF, max(taken, _FORMS[storage].width))
+
+
+def widths(storage: Storage) -> Sequence[int]:
+    """hnsw.ef_search as a question usually has it, then wider, for an index that misses too much."""
+    usual = width(storage, nearest(storage, CANDIDATES))
+    return [min(_MOST_EF, times * usual) for times in (1, 2, 5)]
 
 
 def values(storage: Storage, vectors: NDArray[np.float32]) -> Sequence[Vector | HalfVector]:
