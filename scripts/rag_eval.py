@@ -126,6 +126,31 @@ def recent(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
+def golden(api: httpx.Client, given: argparse.Namespace) -> int:
+    """Adds to the file the questions of feedback that it does not have; what is there is not touched."""
+    known = {_identity(one) for one in read(given.file)} if given.file.exists() else set()
+    found = [
+        _golden(one, given.collection)
+        for one in _listed(api, f"{_RUNS}/feedback-questions", limit=given.limit)
+    ]
+    added = [one for one in found if _identity(one) not in known]
+    with given.file.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in added)
+    console.print(f"{len(added)} questions are new in {given.file}, {len(known)} were there", highlight=False)
+    return 0
+
+
+def _golden(said: dict[str, Any], collection: str) -> dict[str, Any]:
+    """As a line of the file."""
+    made = {"question": said["question"], "documents": said["documents"], "answer": said["answers"]}
+    made |= {"collection": said["collection"] or collection, "filter": said["filter"]}
+    return {name: value for name, value in made.items() if value}
+
+
+def _identity(question: dict[str, Any]) -> tuple[str, str]:
+    return question["question"], question.get("collection", "default")
+
+
 def _show(runs: Sequence[dict[str, Any]]) -> None:
     measures = ("recall", "mrr", "ndcg", "answer_contained", "citation_precision", "refused")
     table = Table("id", "name", "space", "questions", *measures, "p50 ms", "p95 ms", "USD", box=None)
@@ -150,7 +175,7 @@ def _listed(api: httpx.Client, path: str, **params: Any) -> list[dict[str, Any]]
 def _parser() -> argparse.ArgumentParser:
     formatted = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="scripts/rag eval", description=__doc__, formatter_class=formatted)
-    commands = parser.add_subparsers(required=True, metavar="run | ls | compare | export | recent")
+    commands = parser.add_subparsers(required=True, metavar="run | ls | compare | export | golden | recent")
     one = commands.add_parser("run", help="ask the questions of a file, and sum up")
     one.add_argument("file", type=Path)
     one.add_argument("--space", type=int, help="another space than the active one")
@@ -174,6 +199,15 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("id", type=int)
     one.add_argument("out", type=Path)
     one.set_defaults(run=save)
+    one = commands.add_parser(
+        "golden", help="add what feedback tells to a file for run, to be looked through"
+    )
+    one.add_argument("file", type=Path)
+    one.add_argument(
+        "--collection", default="default", help="of questions whose answers are not kept any more"
+    )
+    one.add_argument("--limit", type=int, default=1000)
+    one.set_defaults(run=golden)
     one = commands.add_parser(
         "recent", help="questions asked of a model within the last day, as a file for run"
     )

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from functions.query.answering import AnswerService, Ask, Done, Sources, Spent
 from functions.query.evaluation_schemas import (
     EvaluationView,
+    GoldenQuestion,
     Judged,
     NewEvaluation,
     OutcomeView,
@@ -56,6 +57,7 @@ class Store(Protocol):
     ) -> list[tuple[int, str, Outcome]]: ...
     async def finish(self, tenant: UUID, id: int, summary: Summary) -> Run: ...
     async def recent(self, tenant: UUID, limit: int) -> list[dict[str, str]]: ...
+    async def golden(self, tenant: UUID, limit: int) -> list[dict[str, Any]]: ...
 
 
 class Spaces(Protocol):
@@ -120,6 +122,9 @@ class EvaluationService:
 
     async def recent(self, who: Principal, limit: int) -> list[dict[str, str]]:
         return await self._store.recent(who.tenant_id, limit)
+
+    async def golden(self, who: Principal, limit: int) -> list[GoldenQuestion]:
+        return [GoldenQuestion(**one) for one in await self._store.golden(who.tenant_id, limit)]
 
     async def compare(
         self, who: Principal, before: int, after: int, margin: float, least_overlap: float

@@ -88,3 +88,11 @@ class Comparison(VerdictView):
 class RecentQuestion(BaseModel):
     question: str
     collection: str
+
+
+class GoldenQuestion(BaseModel):
+    question: str
+    collection: str | None = Field(description="null where nothing but the feedback is kept of the answer.")
+    filter: dict[str, Any] | None
+    documents: list[str] = Field(description="Cited by an answer that was found good.")
+    answers: list[str] = Field(description="What people said the answer should have been.")

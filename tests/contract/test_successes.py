@@ -161,7 +161,13 @@ def evaluations(ask: Walker, installation: Installation, following: Path) -> Non
     place = f"/v1/evaluations/{run}"
     ask("post", f"{place}/questions", QUESTION | {"number": 0})
     ask("post", f"{place}/finish")
-    for path in ("/v1/evaluations", "/v1/evaluations/recent-questions", place, f"{place}/questions"):
+    for path in (
+        "/v1/evaluations",
+        "/v1/evaluations/recent-questions",
+        "/v1/evaluations/feedback-questions",
+        place,
+        f"{place}/questions",
+    ):
         ask("get", path)
     ask("get", f"{place}/compare/{run}")
     space = build(installation, OnnxEmbedder.load(following))

@@ -8,9 +8,11 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from scripts import rag
 from scripts.rag_eval import read
@@ -153,3 +155,57 @@ def test_recent_questions_can_be_asked_again(town: Installation, run: Run) -> No
     status, printed = run("recent")
     assert status == 0
     assert json.loads(printed) == {"question": "How many tonnes?", "collection": "default"}
+
+
+def test_a_golden_set_is_made_from_feedback(town: Installation, run: Run, tmp_path: Path) -> None:
+    """By what an answer cites that was found good, or should have said; not by one that somebody else found bad."""
+    lift, lamp, rye = "How many tonnes are lifted?", "Who lights the lamp?", "Which flour is it?"
+    kept = {
+        question: answered(town, question, key)
+        for question, key in ((lift, "cranes.txt"), (lamp, "lights.txt"))
+    }
+    with client(town) as api:
+        say = partial(feedback, api)
+        say(kept[lift], {"rating": "good"})
+        say(kept[lamp], {"rating": "good"})
+        say(kept[lamp], {"rating": "bad", "comment": "Which lamp?"}, by=town.add_key(town.tenant, ["query"]))
+        say(uuid.uuid4(), {"rating": "bad", "question": rye, "expected": " rye flour "})
+        say(uuid.uuid4(), {"rating": "good", "question": "What else?"})
+        stranger = town.add_key(uuid.uuid4(), ["admin"])
+        path = "/v1/evaluations/feedback-questions"
+        assert api.get(path, headers={"Authorization": f"Bearer {stranger}"}).json() == []
+        assert api.get(path, headers={"Authorization": f"Bearer {town.api_key}"}).status_code == 403
+    file = tmp_path / "golden.jsonl"
+    assert run("golden", str(file), "--collection", "mill")[0] == 0
+    made = [json.loads(line) for line in file.read_text().splitlines()]
+    crane = f"s3://{town.intake.bucket}/cranes.txt"
+    assert made == [
+        {"question": rye, "answer": ["rye flour"], "collection": "mill"},
+        {"question": lift, "documents": [crane], "collection": "minutes", "filter": {"year": 3}},
+    ]
+    file.write_text(file.read_text().replace("rye flour", "rye"))
+    assert "0 questions are new" in run("golden", str(file), "--collection", "mill")[1]
+    assert json.loads(file.read_text().splitlines()[0])["answer"] == ["rye"], "what a person corrected stays"
+    town.delete("cranes.txt")
+    work_off(town)
+    assert run("golden", str(tmp_path / "later.jsonl"))[0] == 0
+    assert "cranes" not in (tmp_path / "later.jsonl").read_text(), "nobody is to find what is gone"
+
+
+def answered(town: Installation, question: str, key: str) -> uuid.UUID:
+    """An answer that is kept and cites the document."""
+    request = {"question": question, "collection": "minutes", "filter": {"year": 3}}
+    (row,) = town.rows(
+        """insert into answers (id, tenant_id, status, request, body, lease_until)
+           select gen_random_uuid(), tenant_id, 'done', %s,
+                  jsonb_build_object('citations', jsonb_build_array(jsonb_build_object('document_id', id))), now()
+           from documents where key = %s returning id""",
+        json.dumps(request),
+        key,
+    )
+    return uuid.UUID(str(row["id"]))
+
+
+def feedback(api: TestClient, answer: uuid.UUID, said: dict[str, str], by: str | None = None) -> None:
+    headers = {"Authorization": f"Bearer {by}"} if by else {}
+    assert api.post(f"/v1/answers/{answer}/feedback", json=said, headers=headers).status_code == 204

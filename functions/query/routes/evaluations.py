@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from functions.query.evaluation_schemas import (
     Comparison,
     EvaluationView,
+    GoldenQuestion,
     Judged,
     NewEvaluation,
     OutcomeView,
@@ -44,6 +45,12 @@ async def listed(
 async def recent(who: Operator, wired: Wired, limit: _Limit = 200) -> list[RecentQuestion]:
     """What was asked of a model within the last day, to be asked again in another space."""
     return [RecentQuestion(**one) for one in await wired.evaluations.recent(who, limit)]
+
+
+@router.get("/feedback-questions")
+async def golden(who: Operator, wired: Wired, limit: _Limit = 200) -> list[GoldenQuestion]:
+    """What feedback tells of questions and what is expected of their answers: the makings of a golden set."""
+    return await wired.evaluations.golden(who, limit)
 
 
 @router.get("/{id}")

@@ -75,6 +75,11 @@ class EvaluationStore:
         """Questions that were asked of a model within the last day, with their collections; newest first."""
         return [dict(row) for row in await self._rows(tenant, "recent", {"limit": limit})]
 
+    async def golden(self, tenant: UUID, limit: int) -> list[dict[str, Any]]:
+        """Questions of which feedback tells what is expected: texts, documents; newest first. collection and filter are
+        None where the answer is not kept any more."""
+        return [dict(row) for row in await self._rows(tenant, "golden", {"limit": limit})]
+
     async def _rows(self, tenant: UUID, name: str, values: dict[str, Any]) -> list[DictRow]:
         async with self._database.transaction(tenant, acl=None) as cursor:
             return await (await cursor.execute(_SQL[name], values | {"tenant": tenant})).fetchall()

@@ -39,3 +39,30 @@ select question, collection from (
     order by question, collection, created_at desc
 ) as asked
 order by created_at desc limit %(limit)s
+
+-- name: golden
+-- What people said of answers, as questions with what is expected: the texts they would have had, and the documents that an
+-- answer cites which somebody found good and nobody bad, as long as it is kept and they are there. Newest first, each once.
+with said as (
+    select f.question, a.request ->> 'collection' as collection, nullif(a.request -> 'filter', 'null') as filter, f.created_at,
+           nullif(btrim(f.expected), '') as expected,
+           case when f.rating = 'good' and not exists (
+               select from answer_feedback other where other.answer_id = f.answer_id and other.rating = 'bad'
+           ) then a.body -> 'citations' else '[]' end as citations
+    from answer_feedback f
+    left join answers a on a.id = f.answer_id and a.status = 'done'
+    where f.tenant_id = %(tenant)s
+)
+select said.question, said.collection, said.filter,
+       coalesce(array_agg(distinct said.expected) filter (where said.expected is not null), '{}') as answers,
+       coalesce(array_agg(distinct cited.uri) filter (where cited.uri is not null), '{}') as documents
+from said
+left join lateral (
+    select 's3://' || d.bucket || '/' || d.key as uri
+    from jsonb_array_elements(said.citations) as one join documents d on d.id = (one ->> 'document_id')::uuid
+    where d.published_generation is not null
+) as cited on true
+group by said.question, said.collection, said.filter
+having bool_or(said.expected is not null or cited.uri is not null)
+order by max(said.created_at) desc, said.question
+limit %(limit)s
