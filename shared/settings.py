@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from shared.adapters import aws
 from shared.core.backlog import Pace
 from shared.core.errors import ConfigurationError, Unavailable
 from shared.core.keys import bucket_origin
@@ -37,14 +38,13 @@ class _ParameterSource(EnvSettingsSource):
 @cache
 def _parameters(prefix: str) -> Mapping[str, str]:
     """Decrypted, read once per process: a function that is to see a changed one is started anew."""
-    import boto3  # heavy: loaded when first used
-    from botocore.config import Config
+    from botocore.config import Config  # heavy: loaded when first used
     from botocore.exceptions import BotoCoreError, ClientError
 
     path = prefix.rstrip("/")
     patience = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "max_attempts": 3})
     try:
-        pages = boto3.client("ssm", config=patience).get_paginator("get_parameters_by_path")
+        pages = aws.client("ssm", config=patience).get_paginator("get_parameters_by_path")
         found = [one for page in pages.paginate(Path=path, WithDecryption=True) for one in page["Parameters"]]
     except ClientError as error:
         raise ConfigurationError(_PREFIX, f"the parameters under {path} are refused: {error}") from error

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any
 
+from shared.adapters import aws
 from shared.core.errors import BadUpstream, Conflict, InvalidInput, NotFound, Unavailable
 from shared.core.models import ObjectState
 from shared.core.setup import BucketSetup
@@ -56,10 +57,9 @@ class Bucket:
     @property
     def client(self) -> S3Client:
         if self._lazy is None:
-            import boto3  # heavy: loaded when first used
-            from botocore.config import Config
+            from botocore.config import Config  # heavy: loaded when first used
 
-            self._lazy = boto3.client(
+            self._lazy = aws.client(
                 "s3",
                 endpoint_url=self._endpoint_url,
                 region_name=self._region,

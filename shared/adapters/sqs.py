@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.adapters import aws
 from shared.core.errors import ConfigurationError, Unavailable
 from shared.core.setup import QueueState
 
@@ -40,10 +41,9 @@ class Queue:
     @property
     def _client(self) -> SQSClient:
         if self._lazy is None:
-            import boto3  # heavy: loaded when first used
-            from botocore.config import Config
+            from botocore.config import Config  # heavy: loaded when first used
 
-            self._lazy = boto3.client(
+            self._lazy = aws.client(
                 "sqs",
                 endpoint_url=self._endpoint_url,
                 region_name=self._region,

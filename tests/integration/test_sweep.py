@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import boto3
 import pytest
 import redis
+from botocore.utils import parse_timestamp
 
 from functions.ingest.wiring import build as build_ingest
 from functions.reindex.handler import handle
-from shared.adapters import s3
+from shared.adapters import aws, s3
+from shared.adapters.s3 import Bucket
 from shared.core.errors import BadUpstream, ConfigurationError, InvalidInput, NotFound
 from tests.integration.test_delivery import send
 from tests.support.installation import Installation
@@ -57,6 +60,27 @@ def calls(client: Any) -> list[str]:
     made: list[str] = []
     client.meta.events.register("before-call.*", lambda model, **_: made.append(model.name))
     return made
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2026-01-01T01:02:03.004Z", "2026-01-01T01:02:03", "Sat, 21 Nov 2026 17:36:58 GMT", "1795282618", 17.5],
+)
+def test_a_date_is_what_botocore_makes_of_it(written: Any) -> None:
+    assert aws.instant(written) == parse_timestamp(written)
+
+
+def test_a_listing_is_read_with_quick_dates(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made the first client of the process."""
+    seen: list[Any] = []
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(aws, "instant", lambda text: seen.append(text) or parse_timestamp(text))
+    installation.put("a.txt", "Berth a is taken.")
+    aws.client("sqs", region_name="us-east-1")
+    (page,) = Bucket(installation.intake.bucket, endpoint_url=installation.aws.url).pages()
+    assert len(page.objects) == len(seen) == 1
 
 
 def test_an_untouched_bucket_costs_one_listing_and_reads_no_object(
