@@ -1,6 +1,7 @@
-"""Vectors of real text: what the docstrings under a folder say, cut into passages and encoded by the original model.
+"""Vectors of real text: what the docstrings under a folder say, cut into passages and encoded by the original model,
+or sooner by its int8 export, whose neighbourhoods are as real.
 
-.venv/bin/python -m scripts.benchmarks.passages FILE.npy [--count N] [--seconds S]; goes on with a FILE that is there
+.venv/bin/python -m scripts.benchmarks.passages FILE.npy [--int8] [--count N] [--seconds S]; goes on with a FILE that is there
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functions.embed.encoder import TorchEncoder
 from scripts.benchmarks.throwaway import MODEL
 from scripts.local.stack import ROOT
 from scripts.model_build import DEFAULT_MODEL, find_model
-from shared.adapters.onnx_embedder import Manifest
+from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
 
 _DOCSTRING = re.compile(r'"""(.*?)"""', re.DOTALL)
 _WORDS = 16
@@ -52,6 +53,20 @@ def encoded(
     return np.concatenate(parts)
 
 
+def drawn(folder: Path, count: int) -> list[str]:
+    """So many passages, the same ones in the same order each time."""
+    texts = list(passages(folder))
+    return [texts[n] for n in np.random.default_rng(0).permutation(len(texts))[:count]]
+
+
+def encoder(*, int8: bool) -> Callable[[Sequence[str]], Vectors]:
+    if int8:
+        return OnnxEmbedder.load(MODEL, variant="int8", allow_int8=True).encode
+    original = TorchEncoder.load(Manifest.read(MODEL), str(find_model(DEFAULT_MODEL)))
+    original.place("cpu")
+    return original.encode
+
+
 def _is_prose(words: list[str]) -> bool:
     return (
         len(words) >= _LEAST_WORDS and sum(word.strip(".,;:()").isalpha() for word in words) > len(words) / 2
@@ -61,19 +76,16 @@ def _is_prose(words: list[str]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--folder", type=Path, default=ROOT / ".venv" / "lib")
     parser.add_argument("--count", type=int, default=100_300)
     parser.add_argument("--seconds", type=float, default=480)
     given = parser.parse_args()
-    texts = list(passages(given.folder))
-    chosen = [texts[n] for n in np.random.default_rng(0).permutation(len(texts))[: given.count]]
-    manifest = Manifest.read(MODEL)
-    encoder = TorchEncoder.load(manifest, str(find_model(DEFAULT_MODEL)))
-    encoder.place("cpu")
-    known = np.load(given.file) if given.file.exists() else np.empty((0, manifest.dimension), np.float32)
-    vectors = encoded(encoder.encode, chosen, known, given.seconds)
+    texts, empty = drawn(given.folder, given.count), np.empty((0, Manifest.read(MODEL).dimension), np.float32)
+    known = np.load(given.file) if given.file.exists() else empty
+    vectors = encoded(encoder(int8=given.int8), texts, known, given.seconds)
     np.save(given.file, vectors)
-    print(f"{len(vectors)} of {len(chosen)} passages are encoded, {encoder.dtype}")
+    print(f"{len(vectors)} of {len(texts)} passages are encoded")
 
 
 if __name__ == "__main__":
