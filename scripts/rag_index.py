@@ -9,12 +9,13 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from rich.table import Table
 
-from scripts import rag_space
+from scripts import rag_outputs, rag_space
 from scripts.rag import Failure, call, connect, console
 from shared.client import Ragzero
 
@@ -130,15 +131,16 @@ def confirm_deletes(api: Ragzero, given: argparse.Namespace) -> int:
     return 0
 
 
-def doctor(api: Ragzero, _given: argparse.Namespace) -> int:
+def doctor(api: Ragzero, given: argparse.Namespace) -> int:
     health = call(api, "GET", "/v1/index/doctor")
-    for check in health["checks"]:
+    drifted = rag_outputs.drift(api, given.outputs) if given.outputs else []
+    for check in [*health["checks"], *drifted]:
         colour = _COLOURS[check["status"]]
         console.print(f"[{colour}]{check['status']:5}[/]", end="")
         _say(f"{check['name']}: {check['detail']}")
         if check["remedy"]:
             _say(f"       what helps: {check['remedy']}", style="dim")
-    return {"ok": 0, "warn": 0, "fail": 1}[health["status"]]
+    return int(health["status"] == "fail" or any(check["status"] == "fail" for check in drifted))
 
 
 def _named(document: str) -> dict[str, Any]:
@@ -190,7 +192,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--collection", help="these alone")
     one.add_argument("--rate", type=float, default=20, help="documents a second (default: %(default)g)")
     one.add_argument("--resume", metavar="CURSOR", help="what an interrupted one has printed")
-    command("doctor", doctor, "checks of the whole installation")
+    one = command("doctor", doctor, "checks of the whole installation")
+    one.add_argument(
+        "--outputs", type=Path, help="what `terraform output -json` of stacks/app printed, to compare"
+    )
     command("sweeps", sweeps, "walks through the bucket").add_argument("--limit", type=int, default=10)
     one = command("confirm-deletes", confirm_deletes, "delete what a sweep has held back")
     one.add_argument("sweep", type=int)

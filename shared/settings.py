@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -32,25 +32,44 @@ class _ParameterSource(EnvSettingsSource):
     """What the environment leaves out, from the SSM parameters <RAGZERO_SSM_PREFIX>/<variable>."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in _parameters(os.environ[_PREFIX]).items()}
+        return {name.lower(): value for name, value in _parameters(_prefix()).items()}
+
+
+def _prefix() -> str:
+    """Empty where no parameters are to be read."""
+    return os.environ.get(_PREFIX, "").rstrip("/")
 
 
 @cache
 def _parameters(prefix: str) -> Mapping[str, str]:
-    """Decrypted, read once per process: a function that is to see a changed one is started anew."""
+    """Read once per process: a function that is to see a changed one is started anew."""
+    return _stored(prefix)
+
+
+def _stored(prefix: str) -> Mapping[str, str]:
+    """Decrypted, by variable."""
     from botocore.config import Config  # heavy: loaded when first used
     from botocore.exceptions import BotoCoreError, ClientError
 
-    path = prefix.rstrip("/")
     patience = Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "max_attempts": 3})
     try:
         pages = aws.client("ssm", config=patience).get_paginator("get_parameters_by_path")
-        found = [one for page in pages.paginate(Path=path, WithDecryption=True) for one in page["Parameters"]]
+        found = [
+            one for page in pages.paginate(Path=prefix, WithDecryption=True) for one in page["Parameters"]
+        ]
     except ClientError as error:
-        raise ConfigurationError(_PREFIX, f"the parameters under {path} are refused: {error}") from error
+        raise ConfigurationError(_PREFIX, f"the parameters under {prefix} are refused: {error}") from error
     except BotoCoreError as error:
-        raise Unavailable("ssm", f"the parameters under {path} could not be read: {error}") from error
-    return {one["Name"].removeprefix(f"{path}/"): one["Value"] for one in found}
+        raise Unavailable("ssm", f"the parameters under {prefix} could not be read: {error}") from error
+    return {one["Name"].removeprefix(f"{prefix}/"): one["Value"] for one in found}
+
+
+class InForce(NamedTuple):
+    """A setting that a process goes by, and where it has it from. value: None for a secret."""
+
+    variable: str
+    source: str
+    value: str | None
 
 
 class _Base(BaseSettings):
@@ -76,6 +95,35 @@ class _Base(BaseSettings):
     def metrics_form(self) -> Literal["prometheus", "emf", "off"]:
         return self.metrics or ("emf" if self.lambda_function else "prometheus")
 
+    def in_force(self) -> list[InForce]:
+        """Of each variable."""
+        prefix = _prefix()
+        known = _parameters(prefix) if prefix else {}
+        given = self.model_fields_set
+        return [
+            InForce(variable, _source(variable, name in given, prefix, known), self._shown(name))
+            for variable, name in _variables(type(self)).items()
+        ]
+
+    def drift(self) -> list[str]:
+        """Parameters that say something this process does not go by, each with who else says what; never a value."""
+        prefix = _prefix()
+        if not prefix:
+            return []
+        known, stored, variables = _parameters(prefix), _stored(prefix), _variables(type(self))
+        drifts = {
+            variable: _drift(variable, known.get(variable), stored.get(variable))
+            if variable in variables
+            else "is no setting of this function"
+            for variable in sorted({*known, *stored})
+        }
+        return [f"the parameter {prefix}/{variable} {drift}" for variable, drift in drifts.items() if drift]
+
+    def _shown(self, name: str) -> str | None:
+        value = getattr(self, name)
+        secret = value is None or "SecretStr" in str(type(self).model_fields[name].annotation)
+        return None if secret else re.sub("//[^/@]*@", "//***@", str(value))
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -85,7 +133,7 @@ class _Base(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        stored = (_ParameterSource(settings_cls),) if os.environ.get(_PREFIX) else ()
+        stored = (_ParameterSource(settings_cls),) if _prefix() else ()
         return (init_settings, env_settings, *stored, dotenv_settings, file_secret_settings)
 
     @classmethod
@@ -96,6 +144,30 @@ class _Base(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             raise ConfigurationError(_variable(first["loc"]), first["msg"]) from error
+
+
+def _variables(settings: type[BaseSettings]) -> dict[str, str]:
+    """The fields by their variables; by each of them, where one has several."""
+    found: dict[str, str] = {}
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        found |= {str(one): name for one in names}
+    return found
+
+
+def _drift(variable: str, known: str | None, stored: str | None) -> str | None:
+    if own := os.environ.get(variable):
+        return None if stored in (None, own) else "is not what the environment says, which counts"
+    return None if stored == known else "is not what it was when this process began, which goes by that"
+
+
+def _source(variable: str, given: bool, prefix: str, known: Mapping[str, str]) -> str:
+    if not given:
+        return "default"
+    if os.environ.get(variable):
+        return "environment"
+    return f"parameter {prefix}/{variable}" if variable in known else "argument"
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -201,6 +201,12 @@ class Check(BaseModel):
     remedy: str | None = None
 
 
+class SettingInForce(BaseModel):
+    variable: str
+    source: str = Field(description="The environment, a parameter by name, a default.")
+    value: str | None = Field(description="null where there is none, and of secrets.")
+
+
 class NamedCheck(Check):
     name: str
 

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from functions.query.diagnosis import DiagnosisService
-from functions.query.doctor import DatabaseChecks, Doctor, Expected, OutsideChecks, SweepChecks
+from functions.query.doctor import (
+    DatabaseChecks,
+    Doctor,
+    Expected,
+    OutsideChecks,
+    SettingsChecks,
+    SweepChecks,
+)
 from functions.query.index_schemas import Confirmed
 from functions.query.letters import LetterService
 from shared.adapters.cache.client import Cache
@@ -27,6 +34,7 @@ class IndexTools:
     store: Diagnoses
     diagnosis: DiagnosisService
     doctor: Doctor
+    settings: QuerySettings
     dead_letters: LetterService | None
 
     def letters(self) -> LetterService:
@@ -61,13 +69,15 @@ def index_tools(
         DatabaseChecks(store, expected, reached),
         OutsideChecks(store, bucket, queue, dead, cache),
         SweepChecks(store),
+        SettingsChecks(settings.drift),
     )
     letters = (
         LetterService(dead, queue, store, settings.bucket, settings.default_tenant)
         if queue and dead
         else None
     )
-    return IndexTools(store, DiagnosisService(store, bucket, queue, settings.default_tenant), doctor, letters)
+    diagnosis = DiagnosisService(store, bucket, queue, settings.default_tenant)
+    return IndexTools(store, diagnosis, doctor, settings, letters)
 
 
 def _queue(settings: QuerySettings, url: str | None) -> Queue | None:

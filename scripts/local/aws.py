@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import httpx
 from botocore.config import Config
 
 from scripts.local.process import HOST, Server
+from shared.adapters import aws
 
 REGION = "us-east-1"
 ACCESS_KEY = "local"
@@ -157,9 +157,7 @@ def _queue_arn(name: str) -> str:
 
 @functools.cache
 def _client(service: str, url: str) -> Any:
-    # The stubs want the service's name as a literal.
-    make: Any = boto3.client
-    return make(
+    return aws.client(
         service,
         endpoint_url=url,
         region_name=REGION,

@@ -12,6 +12,8 @@ from scripts.local.aws import LocalAws
 from scripts.local.process import free_port
 from shared.core.errors import ConfigurationError, Unavailable
 from shared.settings import QuerySettings, ServeSettings
+from tests.support.installation import Installation
+from tests.support.operating import client
 from tests.support.servers import running
 
 PEPPER = "a pepper for tests only"
@@ -127,3 +129,46 @@ def test_without_a_prefix_nobody_asks_ssm(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("RAGZERO_SSM_PREFIX", raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     assert QuerySettings.load().bucket == "stored-bucket"
+
+
+def change(ssm: LocalAws, place: str, value: str) -> None:
+    ssm.client("ssm").put_parameter(Name=place, Value=value, Type="SecureString", Overwrite=True)
+
+
+def test_each_setting_says_where_it_comes_from_and_secrets_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = store(
+        **minimal(RAGZERO_GENERATOR_URL="https://user:word@models.example/v1", RAGZERO_GENERATOR_MODEL="m")
+    )
+    monkeypatch.setenv("RAGZERO_BUCKET", "from-the-environment")
+    found = {one.variable: one[1:] for one in QuerySettings.load().in_force()}
+    assert found["RAGZERO_BUCKET"] == ("environment", "from-the-environment")
+    assert found["RAGZERO_KEY_PEPPER"] == (f"parameter {prefix}/RAGZERO_KEY_PEPPER", None)
+    assert found["RAGZERO_GENERATOR_URL"][1] == "https://***@models.example/v1"
+    assert found["RAGZERO_EXACT_BELOW"] == ("default", "10000")
+    assert found["RAGZERO_QUEUE_URL"] == ("default", None)
+
+
+def test_the_doctor_tells_of_parameters_that_nobody_goes_by(
+    ssm: LocalAws, installation: Installation, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One changed since, one that the environment overrules, one that is misspelt; and not a word of what they say."""
+    prefix = store(RAGZERO_KEY_PEPPER=PEPPER, RAGZERO_PRICE_PROMPT="1")
+    monkeypatch.setenv("RAGZERO_PRICE_COMPLETION", "2")
+    with client(installation) as api:
+
+        def told() -> dict[str, str]:
+            checks = api.get("/v1/index/doctor").json()["checks"]
+            return next(one for one in checks if one["name"] == "settings")
+
+        assert told()["status"] == "ok"
+        change(ssm, f"{prefix}/RAGZERO_KEY_PEPPER", "hush, another pepper")
+        change(ssm, f"{prefix}/RAGZERO_PRICE_COMPLETION", "3")
+        change(ssm, f"{prefix}/RAGZERO_PRICE_PROMTP", "4")
+        found = told()
+        told_of = [said.split()[2].removeprefix(f"{prefix}/") for said in found["detail"].split("; ")]
+        assert told_of == ["RAGZERO_KEY_PEPPER", "RAGZERO_PRICE_COMPLETION", "RAGZERO_PRICE_PROMTP"], found
+        assert found["status"] == "warn"
+        assert "hush" not in str(found)
+        assert not {"2", "3", "4"} & set(found["detail"].split())

@@ -142,6 +142,7 @@ def index(ask: Walker, installation: Installation) -> None:
     ask("post", "/v1/index/requeue", {"document_id": document})
     work_off(installation)
     ask("get", "/v1/index/doctor")
+    ask("get", "/v1/index/settings")
     for way, more in (("redrive", {}), ("discard", {"reason": "made for a test"})):
         dead = {"QueueUrl": installation.intake.dead_letter_url, "MessageBody": '{"Records": []}'}
         installation.aws.client("sqs").send_message(**dead)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts import rag
+from scripts import rag, rag_outputs
 from shared.adapters.sqs import Queue
 from tests.support.api import serving
 from tests.support.installation import Installation
@@ -132,3 +134,31 @@ def test_deletes_held_back_and_the_doctor(installation: Installation, run: Run) 
     installation.rows("delete from migrations where name = '0001_spine.sql' returning 1")
     status, printed = run("doctor")
     assert (status, "what helps: scripts/migrate" in printed) == (1, True)
+
+
+def test_the_doctor_compares_what_terraform_says_it_made(
+    installation: Installation, run: Run, tmp_path: Path
+) -> None:
+    file, intake = tmp_path / "outputs.json", installation.intake
+    queue = {"url": intake.queue_url, "dead_letters_url": intake.dead_letter_url}
+    told = {"bucket": intake.bucket, "queue": queue, "parameters": {"query": []}}
+
+    def examined(**changes: Any) -> tuple[int, str]:
+        file.write_text(json.dumps({name: {"value": value} for name, value in (told | changes).items()}))
+        return run("doctor", "--outputs", str(file))
+
+    status, printed = examined()
+    assert (status, printed.count("as the output")) == (0, 3), printed
+    status, printed = examined(bucket="of-staging")
+    assert status == 1
+    assert f"RAGZERO_BUCKET: {intake.bucket} by argument; the output bucket says of-staging" in printed
+    assert examined(queue=None)[0] == 1
+    assert "expected what `terraform output -json`" in examined(queue=None)[1]
+
+
+def test_parameters_that_the_stack_does_not_name_are_told_of() -> None:
+    """By their names; what they say is not asked for."""
+    read = {name: {"source": f"parameter /ragzero/dev/query/{name}", "value": None} for name in ("A", "B")}
+    listed = ["/ragzero/dev/query/A", "/ragzero/dev/query/C"]
+    (told,) = rag_outputs.unlisted(read | {"C": {"source": "environment", "value": "c"}}, listed)
+    assert (told["name"], told["status"]) == ("B", "warn")

@@ -8,18 +8,25 @@ from collections.abc import Awaitable, Callable
 from functions.query.doctor.database import DatabaseChecks, Expected
 from functions.query.doctor.outside import OutsideChecks
 from functions.query.doctor.results import fail
+from functions.query.doctor.settings import SettingsChecks
 from functions.query.doctor.sweeps import SweepChecks
 from functions.query.index_schemas import Check, Health, NamedCheck
 from shared.core.errors import RagzeroError
 
-__all__ = ["DatabaseChecks", "Doctor", "Expected", "OutsideChecks", "SweepChecks"]
+__all__ = ["DatabaseChecks", "Doctor", "Expected", "OutsideChecks", "SettingsChecks", "SweepChecks"]
 _PATIENCE_S = 10.0
 _SEVERITY = ("ok", "warn", "fail")
 _ELSEWHERE = "see whether it can be reached from here"
 
 
 class Doctor:
-    def __init__(self, database: DatabaseChecks, outside: OutsideChecks, sweeps: SweepChecks) -> None:
+    def __init__(
+        self,
+        database: DatabaseChecks,
+        outside: OutsideChecks,
+        sweeps: SweepChecks,
+        settings: SettingsChecks,
+    ) -> None:
         self._checks: dict[str, Callable[[], Awaitable[Check]]] = {
             "pgvector": database.pgvector,
             "row_level_security": database.row_level_security,
@@ -37,6 +44,7 @@ class Doctor:
             "sweeps": sweeps.sweeps,
             "held_back": sweeps.held_back,
             "audit": database.audit,
+            "settings": settings.settings,
         }
 
     async def examine(self) -> Health:

@@ -18,6 +18,7 @@ from functions.query.index_schemas import (
     LetterState,
     Requeued,
     RequeueRequest,
+    SettingInForce,
     SweepView,
     Why,
 )
@@ -92,6 +93,12 @@ async def sweeps(_: Operator, wired: Wired, limit: _Limit = 20) -> list[SweepVie
 async def confirm_deletes(id: int, who: Operator, wired: Wired) -> Confirmed:
     """Lets go on what that sweep has held back because it was so much. The next sweep has it deleted."""
     return await wired.index.confirm(id, who.key_id)
+
+
+@router.get("/settings")
+async def settings(_: Operator, wired: Wired) -> list[SettingInForce]:
+    """What this function goes by, and where it has it from; of secrets the source alone."""
+    return [SettingInForce(**one._asdict()) for one in wired.index.settings.in_force()]
 
 
 @router.get("/doctor")
