@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,7 +133,7 @@ def _key(guest: Tenant) -> str:
 
 
 def test_two_hundred_uploads_at_once_stay_within_the_connections_that_were_budgeted(
-    twin: Twin, guest: Tenant
+    twin: Twin, guest: Tenant, record_property: Callable[[str, object], None]
 ) -> None:
     """Those that functions hold to the pooler, asked for while all of it is going on and questions come as well."""
     budget = twin.outputs["connections"]
@@ -145,6 +145,7 @@ def test_two_hundred_uploads_at_once_stay_within_the_connections_that_were_budge
                 )
             )
         guest.target.eventually(lambda: _all_searchable(twin, guest), "not all notes are searchable")
+    record_property("connections", {"most": max(most), **budget})
     assert 2 <= max(most) <= budget["used"] <= budget["budget"]
 
 

@@ -171,6 +171,7 @@ def test_what_an_environment_can_carry_is_read_from_its_plan(plans: Plans, envir
     assert (able.query_connections, able.ingest_connections, able.gateway) == (3, 1, "rest")
     assert able.query_copies == {"staging": 10, "prod": 40}[environment]
     assert able.database_unit_hour > 0
+    assert able.database_cores == {"staging": 2, "prod": 8}[environment]
     demand = Demand(questions=1000, documents=100, users=10)
     table = at_table(demand, able, simulate(demand, able))
     assert re.search(r"list prices of 20\d\d-\d\d to 20\d\d-\d\d in eu-central-1 or us-east-1", table)
