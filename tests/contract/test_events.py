@@ -133,14 +133,18 @@ def request(method: str, path: str, key: str | None = None, **more: Any) -> http
     return httpx.Request(method, BASE + path, headers=headers, **more)
 
 
+# What each process has for itself: numbers and settings.
+OWN = ["/metrics", "/monitoring/pool-status", "/monitoring/performance-metrics", "/v1/index/settings"]
+
+
 def test_every_route_answers_alike(server: Ask, lambda_ask: Ask, filled: Installation) -> None:
     """Without a key, and with one that may do everything but asks for nothing that exists."""
     paths = server(request("GET", "/openapi.json")).json()["paths"]
     asked = 0
     for template, operations in paths.items():
         path = re.sub(r"\{[^}]+\}", ID, template)
-        if template in ("/metrics", "/monitoring/pool-status", "/monitoring/performance-metrics"):
-            continue  # each process has numbers of its own
+        if template in OWN:
+            continue
         for method in operations:
             more = {"json": {}} if method in ("post", "put", "patch") else {}
             for key in (None, filled.admin_key):
@@ -149,7 +153,7 @@ def test_every_route_answers_alike(server: Ask, lambda_ask: Ask, filled: Install
     assert asked > 15
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/monitoring/pool-status", "/monitoring/performance-metrics"])
+@pytest.mark.parametrize("path", OWN)
 def test_the_operators_routes_are_there_for_them_alone(
     server: Ask, lambda_ask: Ask, filled: Installation, path: str
 ) -> None:
