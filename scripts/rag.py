@@ -9,13 +9,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -26,12 +28,13 @@ from shared.client.types import DocumentView, JobView, Status
 ROOT = Path(__file__).resolve().parents[1]
 _PATIENCE_S = 600
 _MODULES = {
-    "collection": "scripts.rag_collection",
-    "admin": "scripts.rag_admin",
-    "index": "scripts.rag_index",
-    "eval": "scripts.rag_eval",
+    "collection": "collections: made, listed, and removed with all that is in them",
+    "admin": "tenants and keys",
+    "index": "why a document is not searchable, dead letters, checks, changes of the model",
+    "eval": "what answers to a file of questions are worth",
 }
-console = Console()
+# a terminal breaks lines; a file, or the next command, gets them whole
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000)
 
 
 class Failure(Exception):
@@ -83,12 +86,12 @@ def add(api: Ragzero, arguments: argparse.Namespace) -> int:
         console=console,
     )
     with bar, failing(api):
-        sending = bar.add_task("uploading ", total=None)
-        waiting = bar.add_task("searchable", total=None)
+        sending = bar.add_task("uploading ", total=None, visible=False)
+        waiting = bar.add_task("searchable", total=None, visible=False)
 
         def show(known: Uploaded) -> None:
-            bar.update(sending, completed=known.uploaded, total=known.files)
-            bar.update(waiting, completed=known.settled, total=known.files)
+            bar.update(sending, completed=known.uploaded, total=known.files, visible=True)
+            bar.update(waiting, completed=known.settled, total=known.files, visible=True)
 
         job = _upload(api, arguments, show)
     for document in job["failed"]:
@@ -99,16 +102,15 @@ def add(api: Ragzero, arguments: argparse.Namespace) -> int:
 
 
 def _upload(api: Ragzero, arguments: argparse.Namespace, show: Callable[[Uploaded], None]) -> JobView:
-    metadata = dict(pair.split("=", 1) for pair in arguments.meta or [])
     try:
         return api.upload(
             arguments.file,
             collection=arguments.collection,
-            metadata=metadata,
+            metadata=dict(arguments.meta or []),
             on_progress=show,
             timeout=_PATIENCE_S,
         )
-    except FileNotFoundError as error:
+    except OSError as error:
         raise Failure(str(error)) from error
 
 
@@ -138,8 +140,7 @@ def search(api: Ragzero, arguments: argparse.Namespace) -> int:
 
 
 def _narrowed(arguments: argparse.Namespace) -> dict[str, Any]:
-    filter = json.loads(arguments.filter) if arguments.filter else None
-    return {"top_k": arguments.top_k, "collection": arguments.collection, "filter": filter}
+    return {name: getattr(arguments, name) for name in ("top_k", "collection", "filter", "mode")}
 
 
 def documents(api: Ragzero, status: Status | None = None) -> Iterator[DocumentView]:
@@ -149,25 +150,41 @@ def documents(api: Ragzero, status: Status | None = None) -> Iterator[DocumentVi
 
 def ls(api: Ragzero, arguments: argparse.Namespace) -> int:
     table = Table(box=None)
-    for name in ("id", "status", "chunks", "uri", "reason"):
+    for name in ("id", "status", "chunks", "uri, or why not"):
         table.add_column(name, overflow="fold", no_wrap=name == "id")
     for one in documents(api, arguments.status):
-        table.add_row(one["id"], one["status"], str(one["chunks"]), one["uri"], one["reason"] or "")
+        said = one["uri"] + (f": {one['reason']}" if one["reason"] else "")
+        table.add_row(one["id"], one["status"], str(one["chunks"]), escape(said))
     console.print(table)
     return 0
 
 
 def rm(api: Ragzero, arguments: argparse.Namespace) -> int:
-    known = (
-        {one["uri"]: one["id"] for one in documents(api)}
-        if any("/" in name for name in arguments.document)
-        else {}
-    )
-    for name in arguments.document:
+    for name, id in _found(api, arguments.document).items():
         with failing(api):
-            api.delete(known.get(name, name))
-        console.print(f"deleted {name}", highlight=False)
+            gone = api.delete(id)
+        older = "" if gone["coherent"] else f"; until {gone['until']} an older answer may still speak of it"
+        console.print(f"deleted {name}{older}", highlight=False, markup=False)
     return 0
+
+
+def _found(api: Ragzero, names: Sequence[str]) -> dict[str, str]:
+    """The id of each, before any is deleted."""
+    if all(_is_id(name) for name in names):
+        return {name: name for name in names}
+    known: dict[str, str] = {}
+    for one in documents(api):
+        known |= dict.fromkeys((one["id"], one["uri"], one["uri"].split("/", 3)[3]), one["id"])
+    if unknown := [name for name in names if name not in known]:
+        raise Failure(f"there is no document {', '.join(unknown)}; scripts/rag ls shows what there is")
+    return {name: known[name] for name in names}
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def status(api: Ragzero, _arguments: argparse.Namespace) -> int:
@@ -180,45 +197,73 @@ def status(api: Ragzero, _arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, not {text!r}")
+    return name, value
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, not {text}")
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/rag", description=__doc__)
-    commands = parser.add_subparsers(
-        required=True, metavar="add | ask | search | ls | rm | status | collection | admin | index | eval"
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
     one = commands.add_parser("add", help="upload files or folders and wait until they are searchable")
     one.add_argument("file", nargs="+", type=Path)
     one.add_argument("--collection")
-    one.add_argument("--meta", action="append", metavar="NAME=VALUE", help="metadata to filter by")
+    one.add_argument(
+        "--meta", action="append", type=_pair, metavar="NAME=VALUE", help="metadata to filter by; repeatable"
+    )
     one.set_defaults(run=add)
     for name, run in (("ask", ask), ("search", search)):
         one = commands.add_parser(name, help={"ask": "a cited answer", "search": "the passages alone"}[name])
         one.add_argument("question")
         one.add_argument("--collection")
         one.add_argument("--top-k", type=int, default=5)
-        one.add_argument("--filter", metavar="JSON")
+        one.add_argument(
+            "--filter", type=_object, metavar="JSON", help="""by metadata, as '{"year": {"$gte": 2020}}'"""
+        )
+        one.add_argument(
+            "--mode",
+            choices=["fast", "balanced", "thorough"],
+            help="by meaning alone; by meaning and words; or a longer look, re-ranked where a re-ranker is set up",
+        )
         one.set_defaults(run=run)
     one = commands.add_parser("ls", help="the documents")
     one.add_argument("--status", choices=["pending", "processing", "searchable", "failed", "deleted"])
     one.set_defaults(run=ls)
-    one = commands.add_parser("rm", help="delete documents, by id or s3:// uri")
-    one.add_argument("document", nargs="+")
+    one = commands.add_parser("rm", help="delete documents")
+    one.add_argument("document", nargs="+", help="its id, its s3:// uri, or its name in the bucket")
     one.set_defaults(run=rm)
     commands.add_parser(
         "status", help="whether it is up, and how many documents are in which state"
     ).set_defaults(run=status)
+    for name, what in _MODULES.items():
+        commands.add_parser(name, help=what)
     return parser
 
 
 def main() -> int:
-    if module := _MODULES.get(sys.argv[1] if len(sys.argv) > 1 else ""):
-        return int(import_module(module).main(sys.argv[2:]))
-    arguments = _parser().parse_args()
     try:
+        if (module := sys.argv[1] if len(sys.argv) > 1 else "") in _MODULES:
+            return int(import_module(f"scripts.rag_{module}").main(sys.argv[2:]))
+        arguments = _parser().parse_args()
         with connect() as api:
             return int(arguments.run(api, arguments))
     except Failure as failure:
         print(f"rag: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

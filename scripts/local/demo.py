@@ -17,9 +17,10 @@ _QUESTION = "When was the main telescope last re-coated?"
 _PATIENCE_S = 60
 
 
-def demonstrate(environment: Mapping[str, str], *, put_samples: bool) -> None:
+def demonstrate(environment: Mapping[str, str], kept: Path, *, put_samples: bool) -> None:
+    """kept: the file that has the environment."""
     show(environment, put_samples=put_samples)
-    _explain(environment)
+    _explain(environment, kept)
 
 
 def show(environment: Mapping[str, str], *, put_samples: bool) -> None:
@@ -83,13 +84,13 @@ def _ask(api: httpx.Client) -> None:
     print(f"     ({answer['timings_ms']['total']:.0f} ms)")
 
 
-def _explain(environment: Mapping[str, str]) -> None:
+def _explain(environment: Mapping[str, str], kept: Path) -> None:
     print(f"""
-ragzero is ready at {environment["RAGZERO_API_URL"]}  (API reference: {environment["RAGZERO_API_URL"]}/docs)
+ragzero is ready: {environment["RAGZERO_API_URL"]} is its page, {environment["RAGZERO_API_URL"]}/docs the API's reference
 
   scripts/rag add FILE...          put files into the bucket and wait until they are searchable
   scripts/rag ask "QUESTION"       a cited answer
   scripts/rag ls | rm | status     documents; everything scripts/rag does is plain HTTP
   scripts/down                     stop; documents, index and cache are kept
 
-Keys, bucket and addresses are in .local/env; anything that speaks S3 can put files into s3://{environment["RAGZERO_BUCKET"]}.""")
+The page asks for RAGZERO_API_KEY. Keys, bucket and addresses are in {kept}; anything that speaks S3 can put files into s3://{environment["RAGZERO_BUCKET"]}.""")

@@ -20,10 +20,11 @@ from scripts.local.supervisor import FAILED, PID, READY, STATUS
 from shared.core.errors import RagzeroError, Unavailable
 
 FOLDER = Path(os.environ.get("RAGZERO_LOCAL_DIR", ROOT / ".local"))
-DEFAULT_MODEL = FOLDER / "models" / "all-MiniLM-L6-v2"
+_MODELS = ROOT / ".local" / "models"  # where scripts/install makes them, wherever the documents are kept
+DEFAULT_MODEL = _MODELS / "all-MiniLM-L6-v2"
 _PATIENCE_S = 90
 _PATIENCE_WITH_MODEL_S = 700
-_TINY = FOLDER / "models" / "tiny-llama"
+_TINY = _MODELS / "tiny-llama"
 
 
 def up(folder: Path, model_dir: Path, generate: str | None, *, detach: bool) -> int:
@@ -35,7 +36,7 @@ def up(folder: Path, model_dir: Path, generate: str | None, *, detach: bool) -> 
         else:
             _start(folder, model_dir, generate)
         environment = read_env(folder)
-        demonstrate(environment, put_samples=not running)
+        demonstrate(environment, folder / "env", put_samples=not running)
     if detach or running:
         return 0
     return _keep_serving(folder)
@@ -141,11 +142,19 @@ def tiny_model() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=["up", "down"])
+    parser = argparse.ArgumentParser(
+        usage="scripts/up [--detach] [--embedding-model DIR] [--generate vllm [--model MODEL]], scripts/down",
+        description=__doc__,
+        epilog="RAGZERO_LOCAL_DIR names another folder than .local for documents, index, keys and logs: a second ragzero.",
+    )
+    parser.add_argument("command", choices=["up", "down"], help=argparse.SUPPRESS)
     parser.add_argument("--detach", action="store_true", help="return once it is ready")
     parser.add_argument(
-        "--embedding-model", type=Path, default=DEFAULT_MODEL, help="made by scripts/build-model"
+        "--embedding-model",
+        type=Path,
+        default=DEFAULT_MODEL,
+        metavar="DIR",
+        help="made by scripts/build-model",
     )
     parser.add_argument("--generate", choices=["vllm"], help="answers by a model, on this machine's CPU")
     parser.add_argument(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from functions.query.app import create_app
 from scripts import rag
+from shared.client import Ragzero
 from tests.support.api import serving
 from tests.support.installation import Installation
 
@@ -63,6 +66,27 @@ def run_as_admin(run: Run, patched: pytest.MonkeyPatch, key: str) -> str:
     with patched.context() as once:
         once.setenv("RAGZERO_ADMIN_KEY", key)
         return run("admin", "tenant", "ls")[1]
+
+
+def test_documents_from_a_terminal(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By their names, too; what is typed wrong is said in words, and nothing is deleted before all of it is known."""
+    (tmp_path / "a.txt").write_text("The ferry leaves at seven.")
+    with Ragzero(os.environ["RAGZERO_API_URL"], os.environ["RAGZERO_API_KEY"]) as rag:
+        rag.begin_uploads([{"name": "notes/a.txt", "size": 26}])
+    assert "notes/a.txt" in run("ls")[1]
+    for typed, told in (
+        (["ask", "When?", "--filter", "{bad"], "not JSON"),
+        (["ask", "When?", "--filter", "[]"], "a JSON object"),
+        (["add", str(tmp_path), "--meta", "year"], "NAME=VALUE"),
+    ):
+        with pytest.raises(SystemExit):
+            run(*typed)
+        assert told in capsys.readouterr().err
+    assert run("add", str(tmp_path / "nowhere")) == (1, f"rag: {tmp_path / 'nowhere'}: no such file\n")
+    assert "there is no document b.txt" in run("rm", "notes/a.txt", "b.txt")[1]
+    assert run("ask", "When does it leave?", "--mode", "fast")[0] == 2  # not found: it was never uploaded
+    assert run("rm", "notes/a.txt") == (0, "deleted notes/a.txt\n")
+    assert "notes/a.txt" not in run("ls")[1]
 
 
 def test_a_collection_from_a_terminal(run: Run, installation: Installation) -> None:

@@ -96,6 +96,19 @@ def test_a_job_takes_so_many_files_and_none_when_it_deletes(
     assert [row["key"].rsplit("/", 1)[-1] for row in pending] == ["a.txt"]
 
 
+def test_a_job_is_about_its_own_documents(installation: Installation, api: TestClient) -> None:
+    """Neither shown nor deleted with those of another one, or of none."""
+    batch = begun(api, named("mine.txt"))
+    assert send(batch["uploads"][0]).status_code == 204
+    installation.put("broken.txt", b"\x00\xff\xd8" * 9)
+    installation.put("old.txt", TEXT, {"year": "1911"})
+    installation.deliver()
+    removed = api.post("/v1/deletions", json={"filter": {"year": 1911}}).json()
+    assert (removed["matched"], removed["job"]["total"]) == (1, 1)
+    job = api.get(batch["job_url"]).json()
+    assert (job["total"], job["counts"]["searchable"], job["failed"]) == (1, 1, [])
+
+
 def test_a_large_file_goes_up_in_parts(installation: Installation, api: TestClient) -> None:
     data = (TEXT + b"\n\n") * 260_000
     (ticket,) = begun(api, named("large.txt", data, metadata={"year": 1911}))["uploads"]
