@@ -153,8 +153,7 @@ def add_commands(command: Callable[..., Any]) -> None:
     one.add_argument("--torch", metavar="MODEL", help="encode with the original: a folder, or a hub id")
     one.add_argument("--revision", help="the hub's commit of it")
     one.add_argument("--rate", type=float, help="at most so many texts a second")
-    one.add_argument("--memory", default="256MB", help="for building the index (default: %(default)s)")
-    one.add_argument("--workers", type=int, default=2, help="for building the index (default: %(default)s)")
+    _add_build_options(one)
     one.add_argument("--follow", action="store_true", help="go on with what is uploaded from now on")
     one = command(
         "partition",
@@ -162,8 +161,7 @@ def add_commands(command: Callable[..., Any]) -> None:
         "give large collections a graph of their own, in the active space",
     )
     one.add_argument("--above", type=int, default=50_000, help="chunks (default: %(default)s)")
-    one.add_argument("--memory", default="256MB")
-    one.add_argument("--workers", type=int, default=2)
+    _add_build_options(one)
     command("spaces", spaces, "the embedding spaces, and what each lacks")
     one = command("promote", promote, "make a space the active one")
     one.add_argument("space", type=int)
@@ -213,3 +211,9 @@ def _admin_url() -> str:
 
 def _say(text: str) -> None:
     console.print(text, highlight=False, markup=False)
+
+
+def _add_build_options(command: Any) -> None:
+    command.add_argument("--memory", default="256MB", help="for building the index (default: %(default)s)")
+    more = "cores that help to build the index; questions have these unless said (default: %(default)s)"
+    command.add_argument("--workers", type=int, default=0, help=more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ _TOPICS = 400
 _PER_DOCUMENT = 4
 _WORDS = 120
 _BATCH = 5_000
+
+
+Drawn = tuple[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Corpus:
             rng.integers(200, _VOCABULARY, (_TOPICS, 400)),
         )
 
-    def draw(self, rng: np.random.Generator, common: int, special: int) -> tuple[str, NDArray[np.float32]]:
+    def draw(self, rng: np.random.Generator, common: int, special: int) -> Drawn:
         topic = int(rng.integers(_TOPICS))
         chosen = np.concatenate(
             [rng.choice(_VOCABULARY, common, p=self.share), rng.choice(self.topic_words[topic], special)]
@@ -56,6 +60,11 @@ class Corpus:
 def load(dsn: str, corpus: Corpus, chunks: int, tenant: uuid.UUID) -> None:
     """Into space 1 of a database without documents, as the tenant's collection "default"."""
     rng = np.random.default_rng(1)
+    store(dsn, lambda: corpus.draw(rng, _WORDS - 30, 30), chunks, tenant)
+
+
+def store(dsn: str, draw: Callable[[], Drawn], chunks: int, tenant: uuid.UUID) -> None:
+    """So many texts with their vectors, four to a document, as load does."""
     with psycopg.connect(dsn, autocommit=True) as db:
         register_vector(db)
         db.execute("insert into tenants (id, name) values (%s, 'bench') on conflict do nothing", [tenant])
@@ -66,7 +75,7 @@ def load(dsn: str, corpus: Corpus, chunks: int, tenant: uuid.UUID) -> None:
         db.execute("alter table vectors_1 drop constraint vectors_1_chunk_id_fkey")
         db.execute("drop index vectors_1_hnsw, chunk_terms_gin")
         for first in range(0, chunks, _BATCH):
-            _load_batch(db, corpus, rng, first, min(_BATCH, chunks - first), tenant)
+            _load_batch(db, draw, first, min(_BATCH, chunks - first), tenant)
         db.execute("set maintenance_work_mem = '1GB'")
         db.execute("create index chunk_terms_gin on chunk_terms using gin (terms) with (fastupdate = off)")
         db.execute("create index vectors_1_hnsw on vectors_1 using hnsw (embedding halfvec_cosine_ops)")
@@ -81,13 +90,12 @@ def load(dsn: str, corpus: Corpus, chunks: int, tenant: uuid.UUID) -> None:
 
 def _load_batch(
     db: psycopg.Connection[Any],
-    corpus: Corpus,
-    rng: np.random.Generator,
+    draw: Callable[[], Drawn],
     first: int,
     count: int,
     tenant: uuid.UUID,
 ) -> None:
-    drawn = [corpus.draw(rng, _WORDS - 30, 30) for _ in range(count)]
+    drawn = [draw() for _ in range(count)]
     numbers = range(first + 1, first + count + 1)
     with db.cursor() as cursor:
         for number in numbers:
