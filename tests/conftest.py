@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from xdist.scheduler import LoadFileScheduling
 
 from functions.ingest.parsing import ParserPool
 from functions.query.app import create_app
@@ -22,6 +24,12 @@ from tests.support.servers import new_intake
 pytest_plugins = ["tests.support.fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
+TORCH = {
+    "tests/contract/test_cross_encoder.py",
+    "tests/contract/test_model_build.py",
+    "tests/infra/test_modal_embed.py",
+    "tests/integration/test_embed_job.py",
+}
 
 
 @pytest.fixture(scope="session")
@@ -119,10 +127,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all-seeds", action="store_true", help="twenty where a few are enough from day to day")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """A file's tests share its fixtures, so one worker runs them; files marked with one group share what they import."""
-    if item.get_closest_marker("xdist_group") is None:
-        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+class Files(LoadFileScheduling):
+    """A file's tests share its fixtures, so one worker runs them; those of TORCH share what takes long to load."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "torch" if file in TORCH else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Files | None:
+    return Files(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -17,7 +17,6 @@ from tests.support.installation import Installation
 from tests.support.sweeping import work_off
 from tests.support.tiny_models import SIZES, save_tokenizer
 
-pytestmark = pytest.mark.xdist_group("torch")  # takes long to load: one worker does
 QUESTION = "Which crane lifts most?"
 TEXTS = {
     "a.txt": "The harbour crane lifts forty tonnes.",

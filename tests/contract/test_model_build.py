@@ -15,7 +15,6 @@ from shared.adapters.onnx_embedder import MANIFEST, MIN_PARITY, OnnxEmbedder, fi
 from shared.core.errors import ConfigurationError, SpaceMismatch
 from tests.support.tiny_models import SIZES, save_tokenizer
 
-pytestmark = pytest.mark.xdist_group("torch")  # takes long to load: one worker does
 WINDOW = 48
 
 

@@ -20,7 +20,6 @@ from tests.support.modal_definition import COMMIT, KEY, ROOT, Definition
 
 modal = pytest.importorskip("modal")
 
-pytestmark = pytest.mark.xdist_group("torch")  # takes long to load: one worker does
 FILE = ROOT / "infra/modal/embed.py"
 RECORDED = (
     (modal.App, "cls", "cls"),

@@ -37,7 +37,6 @@ from tests.integration.test_delivery import send
 from tests.support.installation import Installation
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.xdist_group("torch")  # takes long to load: one worker does
 KEY = "the-key-of-the-embed-tests"
 PATIENT = Pace(500, 120, 4)
 
