@@ -4,6 +4,7 @@ const numbers = new Intl.NumberFormat("en");
 const days = new Intl.DateTimeFormat("en", {day: "numeric", month: "short", year: "numeric"});
 const moments = new Intl.DateTimeFormat("en", {dateStyle: "medium", timeStyle: "medium"});
 const relative = new Intl.RelativeTimeFormat("en", {numeric: "auto"});
+const UNIT = "\u00a0"; // no line ends between a number and its unit
 
 export const count = (value) => numbers.format(value);
 
@@ -14,16 +15,16 @@ export function bytes(value) {
   const units = ["B", "KB", "MB", "GB"];
   const power = Math.min(Math.floor(Math.log(Math.max(value, 1)) / Math.log(1000)), units.length - 1);
   const scaled = value / 1000 ** power;
-  return `${scaled >= 100 || power === 0 ? Math.round(scaled) : scaled.toPrecision(2)} ${units[power]}`;
+  return `${scaled >= 100 || power === 0 ? Math.round(scaled) : scaled.toPrecision(2)}${UNIT}${units[power]}`;
 }
 
 export function milliseconds(value) {
-  return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
+  return value < 1000 ? `${Math.round(value)}${UNIT}ms` : `${(value / 1000).toFixed(1)}${UNIT}s`;
 }
 
 export function seconds(value) {
-  if (value < 90) return `${Math.round(value)} s`;
-  return value < 5400 ? `${Math.round(value / 60)} min` : `${Math.round(value / 3600)} h`;
+  if (value < 90) return `${Math.round(value)}${UNIT}s`;
+  return value < 5400 ? `${Math.round(value / 60)}${UNIT}min` : `${Math.round(value / 3600)}${UNIT}h`;
 }
 
 export function money(value) {
