@@ -214,6 +214,25 @@ def test_traces_are_looked_for_until_the_cache_answers(
         assert sweeper.sweep()["upkeep"]["erased"] == 1
 
 
+def test_each_delete_has_a_receipt_of_its_own(installation: Installation) -> None:
+    """Of a document that was there again in between, and had none while it was."""
+    receipts = []
+    with calling(installation) as api:
+        for _ in range(2):
+            installation.put("a.txt", TEXT)
+            installation.deliver()
+            place = f"/v1/documents/{installation.document('a.txt')['id']}"
+            assert api.get(f"{place}/deletion").status_code == 404
+            assert api.delete(place).status_code == 200
+            receipts.append(api.get(f"{place}/deletion").json())
+    first, second = receipts
+    assert first["document_id"] == second["document_id"]
+    assert first["deleted_at"] < second["deleted_at"]
+    for one in receipts:
+        assert one["status"] == "removing"
+        assert {place["removed"] for place in one["removed"] if place["place"] == "bucket.object"} == {1}
+
+
 def test_a_receipt_is_for_those_who_could_see_the_document(installation: Installation) -> None:
     installation.put("board.txt", TEXT, {"acl": "board"})
     installation.put("open.txt", TEXT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -167,6 +168,7 @@ def test_the_source_is_fetched_without_a_key_and_as_a_file(filled: Installation,
     answer = httpx.get(link["url"])
     assert answer.text == TEXT.format(number=1)
     assert link["bytes"] == len(answer.content)
+    assert parse_qs(urlsplit(link["url"]).query)["X-Amz-Expires"] == ["3600"]
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["content-type"] == "application/octet-stream"
     api.delete(f"/v1/documents/{id}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -58,10 +61,27 @@ def test_a_batch_is_uploaded_and_its_job_tells_how_far_it_is(
 def test_the_bucket_takes_exactly_what_was_announced(installation: Installation, api: TestClient) -> None:
     """Neither more bytes, nor other metadata, nor another name."""
     (ticket,) = begun(api, named("a.txt", metadata={"acl": "hr"}))["uploads"]
+    assert api.get(ticket["status_url"]).json()["acl"] == ["hr"]  # from now on, not once it is there
     assert send(ticket, TEXT + b"!").status_code in (400, 403)
     for changed in ({"key": "tenants/other.txt"}, {"x-amz-meta-acl": "everybody"}):
         assert send({**ticket, "fields": ticket["fields"] | changed}).status_code in (400, 403)
     assert send(ticket).status_code == 204
+
+
+def test_addresses_hold_as_long_as_is_said(api: TestClient) -> None:
+    batch = begun(api, named("a.txt"), {"name": "large.txt", "size": 3 * uploads.PART_BYTES})
+    whole, parted = batch["uploads"]
+    policy = json.loads(base64.b64decode(whole["fields"]["policy"]))
+    assert _near(policy["expiration"], batch["expires_at"])
+    for part in parted["parts"]:
+        asked = parse_qs(urlsplit(part["url"]).query)
+        begin = datetime.strptime(asked["X-Amz-Date"][0], "%Y%m%dT%H%M%S%z")
+        until = begin + timedelta(seconds=int(asked["X-Amz-Expires"][0]))
+        assert _near(until.isoformat(), batch["expires_at"])
+
+
+def _near(one: str, other: str) -> bool:
+    return abs(datetime.fromisoformat(one) - datetime.fromisoformat(other)) < timedelta(minutes=10)
 
 
 def test_more_files_join_a_job_of_the_same_tenant_only(installation: Installation, api: TestClient) -> None:
