@@ -62,7 +62,7 @@ def _fill(folder: Path, source: Path, name: str, *, float32: bool) -> None:
 def _load(source: Path) -> CrossEncoder:
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(
+    model: CrossEncoder = CrossEncoder(
         str(source), device="cpu", local_files_only=True, model_kwargs={"attn_implementation": "eager"}
     ).eval()
     if model.num_labels != 1:
@@ -80,10 +80,12 @@ def _export(model: CrossEncoder, target: Path) -> Any:
     import onnx
     import torch
 
+    network: Any = model.model
+
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = model.model
+            self.model = network
 
         def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = self.model(ids, attention_mask=mask, token_type_ids=types).logits

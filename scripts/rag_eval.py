@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.progress import track
 from rich.table import Table
 
 from scripts.rag import Failure, call, connect, console
+from shared.client import Ragzero
 
 _RUNS = "/v1/evaluations"
 _FIELDS = {"question", "documents", "answer", "collection", "filter"}
@@ -68,7 +68,7 @@ def digest(questions: Sequence[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(questions, sort_keys=True).encode()).hexdigest()
 
 
-def run(api: httpx.Client, given: argparse.Namespace) -> int:
+def run(api: Ragzero, given: argparse.Namespace) -> int:
     questions = read(given.file)
     if not questions:
         raise Failure(f"{given.file} has no questions")
@@ -85,12 +85,12 @@ def run(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0
 
 
-def ls(api: httpx.Client, given: argparse.Namespace) -> int:
+def ls(api: Ragzero, given: argparse.Namespace) -> int:
     _show(_listed(api, _RUNS, limit=given.limit))
     return 0
 
 
-def compare(api: httpx.Client, given: argparse.Namespace) -> int:
+def compare(api: Ragzero, given: argparse.Namespace) -> int:
     asked = {"margin": given.margin, "least_overlap": given.least_overlap}
     found = call(api, "GET", f"{_RUNS}/{given.before}/compare/{given.after}", params=asked)
     _show([found["before"], found["after"]])
@@ -102,12 +102,12 @@ def compare(api: httpx.Client, given: argparse.Namespace) -> int:
     return 0 if found["passed"] else 2
 
 
-def save(api: httpx.Client, given: argparse.Namespace) -> int:
+def save(api: Ragzero, given: argparse.Namespace) -> int:
     export(api, given.id, given.out)
     return 0
 
 
-def export(api: httpx.Client, id: int, out: Path) -> None:
+def export(api: Ragzero, id: int, out: Path) -> None:
     """A run with each of its questions, as JSON."""
     found, questions = call(api, "GET", f"{_RUNS}/{id}"), list[dict[str, Any]]()
     while True:
@@ -119,14 +119,14 @@ def export(api: httpx.Client, id: int, out: Path) -> None:
     out.write_text(json.dumps(found | {"questions": questions}, indent=1, ensure_ascii=False) + "\n")
 
 
-def recent(api: httpx.Client, given: argparse.Namespace) -> int:
+def recent(api: Ragzero, given: argparse.Namespace) -> int:
     """Questions to ask again in another space; nobody has said what is expected, so only overlap can be told."""
     for one in _listed(api, f"{_RUNS}/recent-questions", limit=given.limit):
         print(json.dumps(one, ensure_ascii=False))
     return 0
 
 
-def golden(api: httpx.Client, given: argparse.Namespace) -> int:
+def golden(api: Ragzero, given: argparse.Namespace) -> int:
     """Adds to the file the questions of feedback that it does not have; what is there is not touched."""
     known = {_identity(one) for one in read(given.file)} if given.file.exists() else set()
     found = [
@@ -167,7 +167,7 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _listed(api: httpx.Client, path: str, **params: Any) -> list[dict[str, Any]]:
+def _listed(api: Ragzero, path: str, **params: Any) -> list[dict[str, Any]]:
     found: Any = call(api, "GET", path, params=params)
     return list(found)
 

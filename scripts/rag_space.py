@@ -14,7 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.table import Table
 
 from functions.embed.filling import Encode, Filled, Filler
@@ -32,6 +31,7 @@ from shared.adapters.postgres.space_tables import (
     only_builder,
     reclaim_space,
 )
+from shared.client import Ragzero
 from shared.core.errors import RagzeroError
 from shared.core.models import Storage
 from shared.core.planning import Change
@@ -41,7 +41,7 @@ _DAY_S = 86_400.0
 _FOLLOW_S = 1.0
 
 
-def plan(api: httpx.Client, given: argparse.Namespace) -> int:
+def plan(api: Ragzero, given: argparse.Namespace) -> int:
     asked: dict[str, Any] = {"change": given.change, "chunks_per_second": given.chunks_per_second}
     if given.model:
         manifest = Manifest.read(given.model)
@@ -96,7 +96,7 @@ def _build(admin: str, space: int, filler: Filler, given: argparse.Namespace) ->
     _say(f"{made} texts embedded, {reused} vectors reused")
 
 
-def spaces(api: httpx.Client, _given: argparse.Namespace) -> int:
+def spaces(api: Ragzero, _given: argparse.Namespace) -> int:
     table = Table("id", "name", "dimension", "storage", "state", "built", "lacking", box=None)
     found: Any = call(api, "GET", _SPACES)
     for one in found:
@@ -111,14 +111,14 @@ def spaces(api: httpx.Client, _given: argparse.Namespace) -> int:
     return 0
 
 
-def promote(api: httpx.Client, given: argparse.Namespace) -> int:
+def promote(api: Ragzero, given: argparse.Namespace) -> int:
     pairs = [dict(zip(("before", "after"), map(int, pair.split(":")), strict=True)) for pair in given.eval]
     body = {"evaluations": pairs, "margin": given.margin, "least_overlap": given.least_overlap}
     body |= {"force_reason": given.force} if given.force else {}
     return _changed(call(api, "POST", f"{_SPACES}/{given.space}/promote", json=body))
 
 
-def rollback(api: httpx.Client, given: argparse.Namespace) -> int:
+def rollback(api: Ragzero, given: argparse.Namespace) -> int:
     return _changed(call(api, "POST", f"{_SPACES}/rollback", json={"reason": given.reason}))
 
 
@@ -181,8 +181,8 @@ def add_commands(command: Callable[..., Any]) -> None:
 
 def without_api(
     run: Callable[[argparse.Namespace], int],
-) -> Callable[[httpx.Client, argparse.Namespace], int]:
-    def told(_api: httpx.Client, given: argparse.Namespace) -> int:
+) -> Callable[[Ragzero, argparse.Namespace], int]:
+    def told(_api: Ragzero, given: argparse.Namespace) -> int:
         try:
             return run(given)
         except RagzeroError as error:

@@ -26,8 +26,9 @@ from scripts.benchmarks.corpus import Corpus, load
 from scripts.benchmarks.load import Post, patient, saturating
 from scripts.benchmarks.throwaway import client, percentile, report, stack, wait_until_searchable
 from scripts.costing.load import sustained
+from scripts.local.founding import DATABASE
 from scripts.local.process import HOST, accepts, free_port
-from scripts.local.stack import DATABASE, ROOT, Stack
+from scripts.local.stack import ROOT, Stack
 from shared.core.credentials import present
 
 _QUESTION = {"question": "Who keeps the lighthouse of Karlsund, and since when?"}
@@ -121,7 +122,7 @@ def misses(made: Stack, corpus: Corpus, users: int, seconds: int) -> dict[str, f
     deadline = time.monotonic() + seconds
 
     def one(user: int) -> tuple[list[float], int]:
-        taken, failed = [], 0
+        taken, failed = list[float](), 0
         with client(made) as api:
             while time.monotonic() < deadline:
                 question = drawn[user][len(taken) % 200]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
 import subprocess
@@ -95,6 +96,10 @@ class _User(asyncio.Protocol):
             self.errors.append(head[:20].decode())
 
 
+def _itself(user: _User) -> _User:
+    return user
+
+
 async def patient(posts: Sequence[Post], users: int, seconds: int) -> dict[str, float]:
     """users who ask one question a second each, spread over the second; posts are asked in turn."""
     target = urlsplit(posts[0].url)
@@ -104,7 +109,9 @@ async def patient(posts: Sequence[Post], users: int, seconds: int) -> dict[str, 
     made: list[_User] = []
     for number in range(users):
         user = _User(_raw(posts[number % len(posts)]), latencies, errors)
-        await loop.create_connection(lambda user=user: user, target.hostname, target.port)  # type: ignore[misc]
+        await loop.create_connection(
+            functools.partial(_itself, user), str(target.hostname), target.port or 80
+        )
         made.append(user)
     begin = loop.time() + 0.5
     for second in range(seconds):

@@ -17,7 +17,8 @@ from playwright.sync_api import Browser
 
 from scripts.benchmarks.corpus import Corpus, load
 from scripts.benchmarks.throwaway import client, documents, percentile, report, stack
-from scripts.local.stack import DATABASE, Stack
+from scripts.local.founding import DATABASE
+from scripts.local.stack import Stack
 from shared.client import Progress, Ragzero
 from tests.support.browser import Visitor, chromium
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import tempfile
 import time
 import uuid
@@ -92,7 +93,7 @@ async def measure(
     for repeat in range(2):
         for text, vector in asked:
             for name, way in ways.items():
-                elapsed = await timed(lambda way=way, text=text, vector=vector: way(text, vector))
+                elapsed = await timed(functools.partial(way, text, vector))
                 if repeat:
                     times[name].append(elapsed)
     recall, short = await _filtered_recall(connection, filtered, asked[:100])

@@ -168,7 +168,13 @@ class Bench:
     def _statement(self, space: Space, there: Sequence[set[int]]) -> dict[str, Any]:
         chunks = len(self._vectors)
         searcher = Searcher(AsyncDatabase(self._postgres.dsn(), max_connections=1))
-        known = {"epoch": 1, "visible": chunks, "in_scope": chunks, "space": space.id, "always_exact": False}
+        known: dict[str, Any] = {
+            "epoch": 1,
+            "visible": chunks,
+            "in_scope": chunks,
+            "space": space.id,
+            "always_exact": False,
+        }
         scope = Scope(1, chunks, **known, weights="{}/268435456", most=1.0, words={})
         statement = searcher.statement(False, True, compiled(None), space, keywords=False)
 

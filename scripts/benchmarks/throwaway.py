@@ -63,9 +63,8 @@ def documents(api: httpx.Client, status: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
-        page = api.get(
-            "/v1/documents", params={"limit": 200, "status": status} | ({"cursor": cursor} if cursor else {})
-        )
+        params: dict[str, str | int] = {"limit": 200, "status": status}
+        page = api.get("/v1/documents", params=params | ({"cursor": cursor} if cursor else {}))
         body = page.raise_for_status().json()
         found += body["items"]
         cursor = body["next_cursor"]

@@ -56,7 +56,7 @@ def deploy(target: Target, say: Callable[[str], None]) -> None:
     else:
         # the space of the packages, so that both lanes make the same vectors
         told = {"RAGZERO_MODEL_DIR": str(MODEL), **os.environ}
-        command = [ROOT / "scripts" / "deploy-modal", target.name]
+        command = [str(ROOT / "scripts" / "deploy-modal"), target.name]
         if subprocess.run(command, env=told, check=False).returncode != 0:
             raise ConfigurationError("scripts/deploy-modal", "failed; see above")
         target.store(parameters(*addresses(target.name)))

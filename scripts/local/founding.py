@@ -8,6 +8,7 @@ import secrets
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -58,7 +59,7 @@ def prepare(postgres: Postgres, known: Secrets, model_dir: Path) -> None:
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
         if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
             connection.execute(f"create database {DATABASE}")
-    passwords = {f"{role}_password": value for role, value in known.passwords.items()}
+    passwords: dict[str, Any] = {f"{role}_password": value for role, value in known.passwords.items()}
     migrate(MigrateSettings(admin_url=postgres.dsn(dbname=DATABASE), **passwords), model_dir)
     _ensure_tenant(postgres.dsn("ragzero_owner", known.passwords["owner"], DATABASE), known)
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 
@@ -244,7 +244,7 @@ class Server:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         self.wait_ready()
         return self
