@@ -111,7 +111,7 @@ def _load_batch(
             """insert into chunks (id, tenant_id, collection_id, document_id, generation, ordinal, text, start_char,
                                    end_char, text_hash, weights)
                overriding system value
-               select id, %s, 1, doc, 1, id %% 4, text, 0, length(text), sha256(text::bytea),
+               select id, %s, 1, doc, 1, id %% 4, text, 0, length(text), sha256(convert_to(text, 'UTF8')),
                       weight_vector(words)
                from unnest(%s::bigint[], %s::uuid[], %s::text[]) as new (id, doc, text),
                     lateral (select to_tsvector('english', text) as words offset 0) as analysed""",
