@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from functions.ingest.cutting import Cut
+from functions.ingest.editions import EditionMaker
 from functions.ingest.events import Hint
 from functions.ingest.following import Follower, Stored
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
@@ -118,18 +120,6 @@ class Limits:
     cpu_lane_chunks: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Where a document goes, and how it is cut."""
-
-    collection: Collection
-    options: ChunkOptions
-
-    def __str__(self) -> str:
-        sizes = f"{self.options.max_tokens}+{self.options.overlap_tokens}"
-        return f"{sizes}/{self.collection.language}/{self.collection.name}"
-
-
 @dataclass(slots=True)
 class _Staged:
     """A generation in the database that lacks some vectors; texts are those to embed, by chunk id."""
@@ -151,6 +141,7 @@ class IngestService:
         parsers: Parsers,
         parser_version: str,
         embedders: Mapping[str, Embedder],
+        editions: EditionMaker,
         follower: Follower,
         default_tenant: UUID | None,
         embedding_job: EmbeddingJob | None = None,
@@ -164,6 +155,7 @@ class IngestService:
         self._pipeline = f"{parser_version}/{CHUNKER_VERSION}"
         self._embedders = embedders
         self._embedder = self._active()
+        self._editions = editions
         self._follower = follower
         self._default_tenant = default_tenant
         self._embedding_job = embedding_job
@@ -173,6 +165,7 @@ class IngestService:
         self._tenants: set[UUID] = set()  # seen to be open, in this batch
         self._backlog: dict[UUID, int] = {}
         self._touched: set[UUID] = set()
+        self._looked_at: dict[UUID, set[UUID]] = {}
         self._stored: list[Stored] = []
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
@@ -199,6 +192,7 @@ class IngestService:
         if self._touched:
             self._deliver(min(_DELIVERY_S, deadline - time.monotonic()), fresh=True)
         self._drain()
+        self._edit(deadline)
         self._follow(deadline)
         return unfinished
 
@@ -239,6 +233,7 @@ class IngestService:
         if observed.handled:
             return None
         self._touched.add(tenant)
+        self._looked_at.setdefault(tenant, set()).add(observed.id)
         if observed.claim is None:
             raise LeaseLost("another worker has this document; the message waits for it")
         try:
@@ -274,14 +269,14 @@ class IngestService:
         with closing(found):
             version = self._version(found.state, hint.sequencer)
             plan = self._plan(claim.tenant_id, version)
-            if isinstance(plan, _Plan):
+            if isinstance(plan, Cut):
                 version = replace(version, pipeline=f"{self._pipeline}/{plan}")
             if _same_version(claim, version):
                 self._store.settle(claim, hint.sequencer)
                 return None
             return self._read(claim, found, version, plan, messages)
 
-    def _plan(self, tenant: UUID, version: Version) -> _Plan | UnreadableDocument:
+    def _plan(self, tenant: UUID, version: Version) -> Cut | UnreadableDocument:
         """What the object's metadata asks for, or what is wrong with it."""
         try:
             name = collection_name(str(version.metadata.get("collection", DEFAULT_COLLECTION)))
@@ -290,7 +285,7 @@ class IngestService:
         except InvalidInput as error:
             return UnreadableDocument("invalid_metadata", str(error))
         collection = self._store.collection(tenant, name)
-        return _Plan(collection, _options(self._options, collection))
+        return Cut.of(collection, self._options)
 
     def _forget(self, claim: Claim, sequencer: str) -> None:
         self._store.tombstone(claim.tenant_id, claim.id, sequencer)
@@ -314,7 +309,7 @@ class IngestService:
         claim: Claim,
         found: Object,
         version: Version,
-        plan: _Plan | UnreadableDocument,
+        plan: Cut | UnreadableDocument,
         messages: set[str],
     ) -> _Staged | None:
         try:
@@ -342,7 +337,7 @@ class IngestService:
         return found.read()
 
     def _stage(
-        self, claim: Claim, version: Version, plan: _Plan, data: bytes, messages: set[str]
+        self, claim: Claim, version: Version, plan: Cut, data: bytes, messages: set[str]
     ) -> _Staged | None:
         """None when the embedding job does the rest."""
         generation = self._store.begin(claim)
@@ -402,6 +397,12 @@ class IngestService:
                 self._store.drain_outbox(tenant)
             except RagzeroError as error:
                 _log.warning("outbox_not_drained", tenant=str(tenant), reason=str(error))
+
+    def _edit(self, deadline: float) -> None:
+        """Candidates of collections get what was looked at, too."""
+        looked_at, self._looked_at = self._looked_at, {}
+        made = self._editions.make(looked_at, self._embedder, deadline)
+        self._stored += [Stored(*place, handed_over=False) for place in made]
 
     def _follow(self, deadline: float) -> None:
         stored, self._stored = self._stored, []
@@ -508,17 +509,6 @@ def _by_key(work: Iterable[tuple[str, Hint]]) -> dict[Hint, set[str]]:
         if place not in newest or newest[place].sequencer.ljust(64, "0") < hint.sequencer.ljust(64, "0"):
             newest[place] = hint
     return {hint: messages[place] for place, hint in newest.items()}
-
-
-def _options(usual: ChunkOptions, collection: Collection) -> ChunkOptions:
-    if collection.chunk_tokens is None or collection.overlap_tokens is None:
-        return usual
-    return replace(
-        usual,
-        max_tokens=collection.chunk_tokens,
-        overlap_tokens=collection.overlap_tokens,
-        min_tokens=min(usual.min_tokens, collection.chunk_tokens // 4),
-    )
 
 
 def _same_version(claim: Claim, version: Version) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from functions.ingest.editions import EditionMaker
 from functions.ingest.following import Follower
 from functions.ingest.parsing import PARSER_VERSION, ParserPool
 from functions.ingest.service import IngestService, Limits
@@ -15,6 +16,7 @@ from shared.adapters.knock import Knock
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.editions import EditionStore
 from shared.adapters.postgres.filling import FillStore
 from shared.adapters.postgres.webhooks import Outbox
 from shared.adapters.s3 import Bucket
@@ -53,12 +55,15 @@ def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
         following = OnnxEmbedder.load(settings.next_model_dir, threads=settings.encoder_threads)
         embedders[following.fingerprint] = following
     store = DocumentStore(database, epochs.connect(settings))
+    bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
+    parsers, editions = ParserPool(), EditionStore(database, store)
     return IngestService(
         store=store,
-        bucket=Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region),
-        parsers=ParserPool(),
+        bucket=bucket,
+        parsers=parsers,
         parser_version=PARSER_VERSION,
         embedders=embedders,
+        editions=EditionMaker(editions, bucket, parsers, PARSER_VERSION, settings.lease_seconds),
         follower=Follower(store.other_spaces, lambda space: FillStore(database, space.id), embedders),
         default_tenant=settings.default_tenant,
         embedding_job=_embedding_job(settings),

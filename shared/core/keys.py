@@ -58,6 +58,11 @@ def collection_name(name: str) -> str:
     return name
 
 
+def candidate_name(collection: str) -> str:
+    """Of the candidate of a collection; no collection can be given such a name."""
+    return f"{collection}~"
+
+
 def document_metadata(raw: Mapping[str, str]) -> dict[str, Any]:
     """x-amz-meta-* as document metadata; numbers and booleans become such, so that filters can compare them.
 

@@ -291,6 +291,71 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """How a collection cuts its documents, and in which language it looks for words; None: as ingest does."""
+
+    language: str
+    chunk_tokens: int | None
+    overlap_tokens: int | None
+
+    def __str__(self) -> str:
+        sizes = "usual" if self.chunk_tokens is None else f"{self.chunk_tokens}+{self.overlap_tokens}"
+        return f"{sizes}/{self.language}"
+
+
+CandidateState = Literal["building", "retired", "going"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The other side of a collection: to come, or what it was before. live: how the collection is now.
+
+    lacking: documents that it does not have as they are now, of them unreadable ones; on_the_way: those that wait for
+    the embedding job, and will be in the collection.
+    """
+
+    id: int
+    live_id: int
+    collection: str
+    state: CandidateState
+    settings: Settings
+    live: Settings
+    documents: int
+    chunks: int
+    live_chunks: int
+    lacking: int
+    unreadable: int
+    on_the_way: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A document whose collection has a candidate; candidate goes by the name of that collection.
+
+    made_with: the pipeline of the edition that is there; None when there is none of the document's content.
+    """
+
+    document: UUID
+    key: str
+    content_hash: bytes
+    candidate: Collection
+    building: bool
+    made_with: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A generation of a document as its candidate has it."""
+
+    pipeline: str
+    media_type: str | None
+    pages: int | None
+    flags: tuple[str, ...]
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredAnswer:
     """status is running, done or failed; current is False when a source was changed or deleted since."""
 

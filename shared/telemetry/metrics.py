@@ -51,6 +51,7 @@ CATALOGUE: dict[str, Metric] = {
     "database_pool": Metric("gauge", "The pool of database connections.", ("state",)),
     "webhook_messages": Metric("counter", "Attempts at messages to webhooks, by outcome.", ("outcome",)),
     "documents": Metric("counter", "Documents worked on, by outcome.", ("outcome",)),
+    "editions": Metric("counter", "Documents worked on for a candidate, by outcome.", ("outcome",)),
     "sweep_objects": Metric("counter", "Objects that sweeps compared with the index."),
     "sweep_repairs": Metric(
         "counter", "Documents that sweeps had looked at again; 0 when all is well.", ("kind",)

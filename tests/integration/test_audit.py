@@ -52,6 +52,9 @@ LEFT = {
     "chunks_of_deleted": "update documents set status = 'deleted', published_generation = null",
     "vectors_of_deleted_in_space_1": "update documents set status = 'deleted', published_generation = null",
     "metadata_of_deleted": "update documents set status = 'deleted', published_generation = null",
+    "editions_of_deleted": "with kept as (insert into editions (document_id, tenant_id, collection_id, generation, attempt)"
+    " select id, tenant_id, collection_id, 9, 9 from documents)"
+    " update documents set status = 'deleted', published_generation = null",
     "chunks_of_older_generations": "update documents set generation = 2, published_generation = 2",
     "answers_kept_too_long": "insert into answers (id, tenant_id, request, lease_until, created_at) "
     "select gen_random_uuid(), id, '{}', now(), now() - interval '2 days' from tenants",

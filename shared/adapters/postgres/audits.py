@@ -16,6 +16,7 @@ _SWEEPING = {"app.sweep": "on"}
 _COUNTED = (
     "chunks_of_deleted",
     "chunks_of_older_generations",
+    "editions_of_deleted",
     "metadata_of_deleted",
     "answers_kept_too_long",
     "responses_kept_too_long",

@@ -32,7 +32,7 @@ STATE = (
     "answer_feedback",
     "webhooks",
 )
-INDEX = ("documents", "chunks", "chunk_terms", "lexemes", "label_sets")
+INDEX = ("documents", "editions", "chunks", "chunk_terms", "lexemes", "label_sets")
 _SPACE_FIELDS = ("name", "fingerprint", "model", "revision", "dimension", "storage")
 # Whose identities go on after the restored ones.
 _NUMBERED = ("collections", "chunks", "evaluations", "answer_feedback")

@@ -157,7 +157,7 @@ class DocumentStore:
     def settle(self, claim: Claim, sequencer: str) -> None:
         """Nothing to do; whoever waits since the object was put hears how it went before."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            row = _locked(cursor, claim)
+            row = locked(cursor, claim)
             cursor.execute(_SQL["settle"], _fence(claim) | {"sequencer": sequencer})
             if claim.status in (Status.PENDING, Status.PROCESSING):
                 found = (
@@ -190,12 +190,12 @@ class DocumentStore:
             "generation": generation,
         }
         with self._database.transaction(claim.tenant_id) as cursor:
-            _locked(cursor, claim)
+            locked(cursor, claim)
             for first in range(0, len(chunks), _SLICE):
                 cursor.execute(_SQL["store_chunks"], common | _columns(chunks[first : first + _SLICE]))
             cursor.execute(self._vectors("reuse_vectors"), common)
             if generation > 1:  # only now: an abandoned generation's vectors are worth having, too
-                self._remove(cursor, claim.id, below=generation, spare=claim.published_generation)
+                self._remove(cursor, claim.id, below=generation)
             missing = cursor.execute(self._vectors("missing_vectors"), common).fetchall()
             cursor.execute(_SQL["count_lexemes"], common)
         return [(row["id"], row["ordinal"]) for row in missing]
@@ -204,7 +204,7 @@ class DocumentStore:
         """vectors: shape (len(chunk_ids), dimension of the active space)."""
         statement, values = storing(self.space(), chunk_ids, vectors)
         with self._database.transaction(claim.tenant_id) as cursor:
-            _locked(cursor, claim)
+            locked(cursor, claim)
             cursor.execute(statement, values, binary=True)
 
     def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int:
@@ -220,7 +220,7 @@ class DocumentStore:
             "space": self.space().id,
         }
         with self._database.transaction(claim.tenant_id) as cursor:
-            _locked(cursor, claim)
+            locked(cursor, claim)
             cursor.execute(_SQL["hand_over"], values)
             if cursor.execute(self._vectors("slice_work"), values).rowcount == 0:
                 raise self._space_changed()
@@ -229,9 +229,10 @@ class DocumentStore:
         return int(row["chunks"])
 
     def publish(self, claim: Claim, publication: Publication) -> None:
-        """Makes a generation the visible one and the one before it invisible, at once. Raises SpaceChanged."""
+        """Makes a generation the visible one and the one before it invisible, at once. Raises SpaceChanged, also
+        when its collection was exchanged for its candidate since it was cut."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            self._publish(cursor, _locked(cursor, claim), claim.tenant_id, publication)
+            self._publish(cursor, locked(cursor, claim), claim.tenant_id, publication)
 
     def publish_waiting(self, tenant: UUID, document: UUID, generation: int) -> bool:
         """Publishes what was handed over, once all of it is embedded; False when nobody waits for that (any more)."""
@@ -261,7 +262,7 @@ class DocumentStore:
     def touch(self, claim: Claim, version: Version) -> None:
         """Same content, perhaps new metadata: what is published stays."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            _locked(cursor, claim)
+            locked(cursor, claim)
             cursor.execute(_SQL["touch"], _fence(claim) | _version(version))
             tell(cursor, claim.id, WebhookEvent.SEARCHABLE)
             self.bump(cursor, claim.tenant_id)
@@ -269,7 +270,7 @@ class DocumentStore:
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
         """Not searchable, and why; an older generation disappears, because the object is no longer that."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            self._fail(cursor, _locked(cursor, claim), claim.tenant_id, version, code, reason)
+            self._fail(cursor, locked(cursor, claim), claim.tenant_id, version, code, reason)
 
     def describe(self, tenant: UUID, document: UUID, known: str, state: ObjectState) -> Coherence:
         """The object has other metadata now and is otherwise the one whose etag was known.
@@ -316,6 +317,14 @@ class DocumentStore:
         """Last in the transaction of whatever changes what questions are answered from."""
         return self._epochs.bump(cursor, tenant)
 
+    def check_complete(self, cursor: Cursor[DictRow], document: UUID, generation: int, chunks: int) -> None:
+        """Holds the spaces from here on. Raises Conflict unless so many chunks and their vectors are there."""
+        values = {"id": document, "generation": generation}
+        row = cursor.execute(self._vectors("count_generation"), values).fetchone()
+        if row is None or not row["chunks"] == row["vectors"] == chunks:
+            counted = row and {name: row[name] for name in ("chunks", "vectors")}
+            raise Conflict(f"generation {generation} is incomplete: {counted} of {chunks} chunks")
+
     def drain_outbox(self, tenant: UUID) -> None:
         self._epochs.drain(tenant)
 
@@ -326,7 +335,7 @@ class DocumentStore:
     def _publish(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, publication: Publication) -> None:
         """row is the document's, locked."""
         values = _publication(row, publication) | {"space": self.space().id}
-        self._check_complete(cursor, values)
+        self.check_complete(cursor, row["id"], publication.generation, publication.chunks)
         if cursor.execute(_SQL["publish"], values).rowcount == 0:
             raise self._space_changed()
         self._recount(cursor, _counted(row), _Counted(publication.collection, publication.chunks))
@@ -352,11 +361,8 @@ class DocumentStore:
         taken = cursor.execute(_SQL["take_waiting"], values).fetchone()
         return row if taken else None
 
-    def _remove(
-        self, cursor: Cursor[DictRow], document: UUID, below: int | None, spare: int | None = None
-    ) -> int:
-        values = {"id": document, "below": below, "spare": spare}
-        row = cursor.execute(_SQL["remove_chunks"], values).fetchone()
+    def _remove(self, cursor: Cursor[DictRow], document: UUID, below: int) -> int:
+        row = cursor.execute(_SQL["remove_chunks"], {"id": document, "below": below}).fetchone()
         return int(row["removed"]) if row else 0
 
     def _collection(self, cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
@@ -369,14 +375,6 @@ class DocumentStore:
         assert row is not None
         return row
 
-    def _check_complete(self, cursor: Cursor[DictRow], values: dict[str, Any]) -> None:
-        row = cursor.execute(self._vectors("count_generation"), values).fetchone()
-        if row is None or not row["chunks"] == row["vectors"] == values["chunks"]:
-            counted = row and {name: row[name] for name in ("chunks", "vectors")}
-            raise Conflict(
-                f"generation {values['generation']} is incomplete: {counted} of {values['chunks']} chunks"
-            )
-
     def _recount(self, cursor: Cursor[DictRow], before: _Counted | None, after: _Counted | None) -> None:
         for counted, sign in ((before, -1), (after, 1)):
             if counted:
@@ -388,7 +386,9 @@ class DocumentStore:
                 cursor.execute(_SQL["count_collection"], values)
 
     def _space_changed(self) -> SpaceChanged:
-        return SpaceChanged(f"space {self.space().id} is not the active one any more")
+        return SpaceChanged(
+            f"space {self.space().id} is not the active one any more, or the collection was exchanged"
+        )
 
     def _vectors(self, name: str) -> sql.Composed:
         return vectors_statement(_SQL[name], self.space().id)
@@ -401,7 +401,7 @@ class DocumentStore:
 
 def remove_rest(cursor: Cursor[DictRow], document: UUID) -> int:
     """How many chunks a document still had that is gone; they and their vectors stand in its receipt."""
-    values = {"id": document, "below": None, "spare": None}
+    values = {"id": document, "below": None}
     told = cursor.execute(_SQL["has_receipt"], values).fetchone() is not None
     vectors = _vectors_of(cursor, document) if told else {}
     row = cursor.execute(_SQL["remove_chunks"], values).fetchone()
@@ -445,7 +445,8 @@ def vectors_statement(statement: LiteralString, space: int) -> sql.Composed:
     return sql.SQL(statement).format(vectors=sql.Identifier(f"vectors_{space:d}"))
 
 
-def _locked(cursor: Cursor[DictRow], claim: Claim) -> DictRow:
+def locked(cursor: Cursor[DictRow], claim: Claim) -> DictRow:
+    """The document's row, for update. Raises LeaseLost."""
     row = cursor.execute(_SQL["lock_document"], _fence(claim)).fetchone()
     if row is None:
         raise LeaseLost

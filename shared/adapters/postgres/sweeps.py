@@ -193,8 +193,7 @@ class SweepStore:
 
     def remove(self, leftover: Leftover) -> int:
         """How many chunks were removed. A generation begun since is a newer one, and stays."""
-        spare = -1 if leftover.published is None else leftover.published
-        values = {"id": leftover.document, "below": leftover.generation + 1, "spare": spare}
+        values = {"id": leftover.document, "below": leftover.generation + 1}
         with self._database.transaction(leftover.tenant) as cursor:
             row = cursor.execute(_DOCUMENTS_SQL["remove_chunks"], values).fetchone()
         return int(row["removed"]) if row else 0

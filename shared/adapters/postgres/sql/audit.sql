@@ -9,7 +9,13 @@ where d.status in ('deleted', 'failed') and d.updated_at < now() - make_interval
 
 -- name: chunks_of_older_generations
 select count(*) as found from chunks c join documents d on d.id = c.document_id
-where c.generation < d.published_generation and d.updated_at < now() - make_interval(secs => %(grace)s)
+where c.generation < d.published_generation
+  and not exists (select from editions e where e.document_id = d.id and e.generation = c.generation)
+  and d.updated_at < now() - make_interval(secs => %(grace)s)
+
+-- name: editions_of_deleted
+select count(*) as found from editions e join documents d on d.id = e.document_id
+where d.status in ('deleted', 'failed') and d.updated_at < now() - make_interval(secs => %(grace)s)
 
 -- name: metadata_of_deleted
 select count(*) as found from facets f join documents d on d.id = f.document_id

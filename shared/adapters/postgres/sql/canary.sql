@@ -6,7 +6,7 @@ select c.id as collection, c.tenant_id as tenant,
        jsonb_build_object('id', s.id, 'name', s.name, 'model', s.model, 'revision', s.revision, 'dimension', s.dimension,
                           'fingerprint', s.fingerprint, 'storage', s.storage) as space
 from collections c cross join spaces s
-where s.state = 'active' and c.chunks > %(more_than)s
+where s.state = 'active' and c.chunks > %(more_than)s and c.candidate_of is null
 order by c.id
 
 -- name: sample

@@ -4,7 +4,7 @@
 select cfgname::text as language from pg_ts_config where cfgnamespace = 'pg_catalog'::regnamespace order by 1
 
 -- name: count
-select count(*) as collections from collections where tenant_id = %(tenant)s
+select count(*) as collections from collections where tenant_id = %(tenant)s and candidate_of is null
 
 -- name: make
 insert into collections (tenant_id, name, language, chunk_tokens, overlap_tokens)
@@ -15,7 +15,7 @@ on conflict (tenant_id, name) do nothing
 -- Nobody publishes into it meanwhile. empty: nothing of it is visible, or on its way in or out.
 select c.id, c.name, c.language::text, c.chunk_tokens, c.overlap_tokens,
        c.documents = 0 and not exists (select from lexemes l where l.collection_id = c.id and l.chunks > 0) as empty
-from collections c where c.tenant_id = %(tenant)s and c.name = %(name)s
+from collections c where c.tenant_id = %(tenant)s and c.name = %(name)s and (select hold_collections())
 for update
 
 -- name: change
@@ -40,17 +40,22 @@ limit %(limit)s
 update documents
 set collection_id = (select id from collections where tenant_id = %(tenant)s and name = 'default')
 where id in (select id from documents
-             where tenant_id = %(tenant)s and collection_id = %(id)s and published_generation is null
+             where tenant_id = %(tenant)s and published_generation is null
+               and collection_id in (select id from collections where id = %(id)s or candidate_of = %(id)s)
              limit %(limit)s)
 
 -- name: left
+-- In it, or in its candidate, which goes with it.
 select exists (
-    select from documents
-    where tenant_id = %(tenant)s and (collection_id = %(id)s or (staged ->> 'collection')::bigint = %(id)s)
+    select from collections k
+    where (k.id = %(id)s or k.candidate_of = %(id)s)
+      and (exists (select from documents
+                   where tenant_id = %(tenant)s and (collection_id = k.id or (staged ->> 'collection')::bigint = k.id))
+           or exists (select from editions e where e.collection_id = k.id))
 ) as some
 
 -- name: forget_lexemes
-delete from lexemes where collection_id = %(id)s
+delete from lexemes where collection_id in (select id from collections where id = %(id)s or candidate_of = %(id)s)
 
 -- name: remove
-delete from collections where id = %(id)s
+delete from collections where id = %(id)s or candidate_of = %(id)s

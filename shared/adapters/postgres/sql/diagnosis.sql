@@ -9,7 +9,7 @@ select d.id, d.key, d.status, d.reason_code, d.reason, d.generation, d.published
        case when w.document_id is null then d.version_id else d.staged -> 'version' ->> 'version_id' end as current_version,
        f.kind as finding, f.seen_at, f.hints, f.hinted_at, f.held_by
 from documents d
-left join embed_waiting w on w.document_id = d.id and w.generation = d.generation
+left join embed_waiting w on w.document_id = d.id and w.generation = d.generation and d.staged is not null
 left join sweep_findings f on f.bucket = d.bucket and f.key = d.key
 where d.id = %(id)s::uuid or (d.bucket = %(bucket)s and d.key = %(key)s::text)
 

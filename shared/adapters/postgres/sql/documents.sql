@@ -51,11 +51,14 @@ on conflict (document_id) do update
 set key_hash = excluded.key_hash, requested_at = now(), coherent = true, removed = '{}', erased_at = null
 
 -- name: claim
--- The lease, when nobody holds it. attempt is the fencing token of everything that follows.
-update documents
+-- The lease, when nobody holds it, or only for an edition, which can wait. attempt is the fencing token of everything
+-- that follows.
+update documents d
 set attempt = attempt + 1,
     lease_until = now() + make_interval(secs => %(lease)s)
-where id = %(id)s and (lease_until is null or lease_until < now())
+where id = %(id)s
+  and (lease_until is null or lease_until < now()
+       or exists (select from editions e where e.document_id = d.id and e.attempt = d.attempt))
 returning id, tenant_id, collection_id, bucket, key, status, etag, version_id, content_hash, pipeline, metadata,
           generation, published_generation, attempt
 
@@ -86,7 +89,8 @@ set staged = %(staged)s, done_sequencer = greatest(done_sequencer, rpad(%(sequen
 where id = %(id)s and attempt = %(attempt)s and (select hold_spaces())
 
 -- name: slice_work
--- Of the active space: while we hold the spaces, it remains that. No row when it is another one than we know.
+-- Of the active space: while we hold the spaces, it remains that. No row when it is another one than we know, or when the
+-- collection was exchanged.
 insert into embed_work (tenant_id, document_id, generation, first_ordinal, last_ordinal, chunks)
 select %(tenant)s, %(id)s, %(generation)s, min(ordinal), max(ordinal), count(*)
 from (
@@ -95,6 +99,7 @@ from (
     where c.document_id = %(id)s and c.generation = %(generation)s
       and not exists (select from {vectors} v where v.chunk_id = c.id)
       and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
+      and exists (select from collections k where k.id = c.collection_id and k.candidate_of is null)
 ) as missing
 group by slice
 order by slice
@@ -136,12 +141,15 @@ set staged = null, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s,
 where id = %(id)s and attempt = %(attempt)s
 
 -- name: lock_document
+-- The collections are held first: who exchanges one waits for us, or we for them, and never both.
 select id, attempt, published_generation, chunks, collection_id from documents
-where id = %(id)s and attempt = %(attempt)s
+where id = %(id)s and attempt = %(attempt)s and (select hold_collections())
 for update
 
 -- name: lock_any
-select id, attempt, published_generation, chunks, collection_id, staged from documents where id = %(id)s for update
+select id, attempt, published_generation, chunks, collection_id, staged from documents
+where id = %(id)s and (select hold_collections())
+for update
 
 -- name: store_chunks
 -- One statement stores a slice of a generation with its lexemes and their weights. What is long is sent as it is (b):
@@ -176,12 +184,15 @@ order by lexeme collate "C"
 on conflict (collection_id, lexeme) do update set chunks = l.chunks + excluded.chunks
 
 -- name: remove_chunks
--- Physical removal of generations before one (but for the one to spare), or of all that a document had which is gone,
--- with the lexeme counts that go with it; sorted locks again. A newer generation may be in the making: it stays.
+-- Physical removal of generations before one (but for those that are seen, now or after an exchange), or of all that a
+-- document had which is gone, with the lexeme counts that go with it; sorted locks again. A newer generation may be in
+-- the making: it stays.
 with gone as (
-    delete from chunks
-    where document_id = %(id)s and generation <> coalesce(%(spare)s::int, -1)
+    delete from chunks c
+    where document_id = %(id)s
       and case when %(below)s::int is not null then generation < %(below)s::int
+                    and not exists (select from documents d where d.id = %(id)s and d.published_generation = c.generation)
+                    and not exists (select from editions e where e.document_id = %(id)s and e.generation = c.generation)
                else exists (select from documents d where d.id = %(id)s and d.status in ('deleted', 'failed')) end
     returning id, collection_id
 ), counted as (
@@ -204,7 +215,13 @@ with gone as (
 select count(*) as removed from gone
 
 -- name: publish
--- count_generation holds the spaces: who makes another one the active one comes before us, and is seen, or waits.
+-- count_generation holds the spaces: who makes another one the active one comes before us, and is seen, or waits. The
+-- collections are held, too. An edition for another collection than the one it goes to now is of no use.
+with strayed as (
+    delete from editions e
+    where e.document_id = %(id)s
+      and not exists (select from collections k where k.id = e.collection_id and k.candidate_of = %(collection)s)
+)
 update documents
 set published_generation = %(generation)s, status = 'searchable', reason_code = null, reason = null, staged = null,
     etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
@@ -215,9 +232,11 @@ set published_generation = %(generation)s, status = 'searchable', reason_code = 
     timeline = timeline_with(timeline, 'searchable', format('generation %%s, %%s chunks', %(generation)s::int, %(chunks)s::int))
 where id = %(id)s and attempt = %(attempt)s and generation = %(generation)s
   and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
+  and exists (select from collections k where k.id = %(collection)s and k.candidate_of is null)
 
 -- name: fail
-with moot as (delete from embed_waiting where document_id = %(id)s)
+with moot as (delete from embed_waiting where document_id = %(id)s),
+     undone as (delete from editions where document_id = %(id)s)
 update documents
 set published_generation = null, status = 'failed', staged = null, reason_code = %(code)s, reason = %(reason)s,
     etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
@@ -241,7 +260,8 @@ where id = %(id)s and status <> 'deleted'
 
 -- name: tombstone
 -- Invisible from here on; a worker that still holds the document is fenced off, a job that embeds it too.
-with moot as (delete from embed_waiting where document_id = %(id)s)
+with moot as (delete from embed_waiting where document_id = %(id)s),
+     undone as (delete from editions where document_id = %(id)s)
 update documents
 set published_generation = null, status = 'deleted', staged = null, reason_code = null, reason = null, chunks = 0,
     content_hash = null, etag = null, version_id = null, metadata = '{}',

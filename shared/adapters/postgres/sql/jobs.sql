@@ -43,8 +43,8 @@ update job_documents set done_at = now() where job_id = %(id)s and document_id =
 -- name: matching
 -- Documents that meet a filter, oldest first; matched: all of them.
 select d.id, 's3://' || d.bucket || '/' || d.key as uri, count(*) over () as matched
-from documents d join collections c on c.id = d.collection_id
+from documents d join collections c on c.id = d.collection_id left join collections other on other.id = c.candidate_of
 where d.tenant_id = %(tenant)s and d.status <> 'deleted'
-  and (%(collection)s::text is null or c.name = %(collection)s) and {condition}
+  and (%(collection)s::text is null or coalesce(other.name, c.name) = %(collection)s) and {condition}
 order by d.created_at, d.id
 limit %(limit)s

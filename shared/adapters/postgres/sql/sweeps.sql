@@ -56,7 +56,7 @@ with listed as materialized (
         from documents
         where bucket = %(bucket)s and key collate "C" > %(after)s and key collate "C" <= %(newest)s
     ) as d
-    left join embed_waiting w on w.document_id = d.id and w.generation = d.generation
+    left join embed_waiting w on w.document_id = d.id and w.generation = d.generation and d.staged is not null
 ), compared as (
     select l.key, l.modified, k.id, k.tenant_id, k.done_sequencer, k.updated_at,
            case when k.id is null then 'missing'
@@ -213,9 +213,11 @@ having min(d.created_at) < now() - make_interval(secs => %(patience)s)
 select tenant_id from epoch_outbox order by at limit 1000
 
 -- name: leftovers
--- Documents in a range of keys that nobody works on, with chunks besides those of the published generation.
+-- Documents in a range of keys that nobody works on, with chunks besides those of the published generation and of the
+-- edition.
 select d.tenant_id, d.id, d.generation, d.published_generation
 from documents d
+left join editions e on e.document_id = d.id
 cross join lateral (
     select (select c.generation from chunks c where c.document_id = d.id order by c.generation limit 1) as oldest,
            (select c.generation from chunks c where c.document_id = d.id order by c.generation desc limit 1) as newest
@@ -224,7 +226,12 @@ where d.bucket = %(bucket)s and d.key collate "C" > %(after)s and (%(last)s::tex
   and (d.lease_until is null or d.lease_until < now()) and d.status not in ('pending', 'processing')
   and d.updated_at < now() - make_interval(secs => %(leftover_seconds)s)
   and stored.oldest is not null
-  and (d.published_generation is null or stored.oldest <> d.published_generation or stored.newest <> d.published_generation)
+  and (d.published_generation is null
+       or stored.oldest not in (d.published_generation, coalesce(e.generation, d.published_generation))
+       or stored.newest not in (d.published_generation, coalesce(e.generation, d.published_generation))
+       or exists (select from chunks c
+                  where c.document_id = d.id and c.generation > least(d.published_generation, e.generation)
+                    and c.generation < greatest(d.published_generation, e.generation)))
 limit %(most_leftovers)s
 
 -- name: forget

@@ -14,7 +14,7 @@ select t.id, t.name, t.created_at, t.closed_at, t.rate as tenant_rate, t.burst a
        coalesce(c.documents, 0) as documents, coalesce(c.chunks, 0) as chunks
 from tenants t
 left join lateral (select sum(documents)::bigint as documents, sum(chunks)::bigint as chunks
-                   from collections where tenant_id = t.id) as c on true
+                   from collections where tenant_id = t.id and candidate_of is null) as c on true
 where (%(id)s::uuid is null or t.id = %(id)s)
   and (%(after_at)s::timestamptz is null or (t.created_at, t.id) < (%(after_at)s, %(after_id)s::uuid))
 order by t.created_at desc, t.id desc

@@ -1,0 +1,183 @@
+"""What was looked at gets its edition in the candidate of its collection: to one that is being built, and to what the
+collection was before, until that is reclaimed. So that either can take its place at any time.
+
+    read -> parse -> chunk -> begin -> stage -> embed -> finish
+
+Best effort, and never in the way of what is published: who looks at a document anew takes it from us. What is left out
+is counted as lacking, and made when the document is looked at again; vectors made so far are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Collection as Several
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from functions.ingest.cutting import Cut
+from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
+from shared.core.errors import RagzeroError, UnreadableDocument
+from shared.core.models import Chunk, Claim, Collection, Edition, ObjectState, ParsedDocument, Wanted
+from shared.core.ports import Embedder
+from shared.telemetry import checkpoint, get_logger, metrics
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_log = get_logger(__name__)
+_EMBED_AT_ONCE = 64
+
+
+class Store(Protocol):
+    def wanted(self, tenant: UUID, documents: Sequence[UUID]) -> list[Wanted]: ...
+    def begin(self, tenant: UUID, wanted: Wanted, pipeline: str, lease_seconds: float) -> Claim | None: ...
+    def stage(
+        self, claim: Claim, generation: int, collection: Collection, chunks: Sequence[Chunk]
+    ) -> list[tuple[int, int]]: ...
+    def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None: ...
+    def extend(self, claim: Claim, lease_seconds: float) -> None: ...
+    def release(self, claim: Claim) -> None: ...
+    def finish(self, claim: Claim, edition: Edition) -> None: ...
+    def fail(self, claim: Claim, pipeline: str, reason: str) -> None: ...
+
+
+class Objects(Protocol):
+    def head(self, key: str) -> ObjectState | None: ...
+    def read(self, state: ObjectState) -> bytes: ...
+
+
+class Parsers(Protocol):
+    def parse(self, data: bytes, *, name: str) -> ParsedDocument: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a document is in a candidate; reason: why it cannot be anything there."""
+
+    edition: Edition
+    chunks: Sequence[Chunk]
+    reason: str | None = None
+
+
+class EditionMaker:
+    def __init__(
+        self,
+        store: Store,
+        bucket: Objects,
+        parsers: Parsers,
+        parser_version: str,
+        lease_seconds: float,
+        options: ChunkOptions = ChunkOptions(),
+    ) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._parsers = parsers
+        self._pipeline = f"{parser_version}/{CHUNKER_VERSION}"
+        self._lease_seconds = lease_seconds
+        self._options = options
+
+    def make(
+        self, looked_at: Mapping[UUID, Several[UUID]], embedder: Embedder, deadline: float
+    ) -> list[tuple[UUID, UUID]]:
+        """looked_at: documents by tenant; those that have an edition now. embedder: of the active space; deadline:
+        time.monotonic() seconds."""
+        made: list[tuple[UUID, UUID]] = []
+        for tenant, documents in looked_at.items():
+            try:
+                made += [
+                    (tenant, wanted.document)
+                    for wanted in self._store.wanted(tenant, list(documents))
+                    if self._made(tenant, wanted, embedder, deadline)
+                ]
+            except RagzeroError as error:
+                _log.warning("editions_left", tenant=str(tenant), reason=str(error))
+        return made
+
+    def _made(self, tenant: UUID, wanted: Wanted, embedder: Embedder, deadline: float) -> bool:
+        cut = Cut.of(wanted.candidate, self._options)
+        pipeline = f"{self._pipeline}/{cut}"
+        there = wanted.made_with is not None and not (wanted.building and wanted.made_with != pipeline)
+        if there or time.monotonic() > deadline:
+            return False
+        try:
+            return self._make(tenant, wanted, cut, pipeline, embedder, deadline)
+        except (RagzeroError, OSError) as error:
+            metrics.count("editions", outcome="unfinished")
+            _log.warning("edition_unfinished", document=str(wanted.document), reason=str(error))
+            return False
+
+    def _make(
+        self, tenant: UUID, wanted: Wanted, cut: Cut, pipeline: str, embedder: Embedder, deadline: float
+    ) -> bool:
+        data = self._bytes(wanted)
+        if data is None:
+            return False
+        read = self._read(wanted, data, cut, pipeline, embedder)
+        claim = self._store.begin(tenant, wanted, pipeline, self._lease_seconds)
+        if claim is None:
+            return False
+        checkpoint("edition_begun")
+        try:
+            self._keep(claim, cut, read, embedder, deadline)
+        except BaseException:
+            self._give_up(claim)
+            raise
+        checkpoint("edition_finished")
+        metrics.count("editions", outcome="failed" if read.reason else "made")
+        return read.reason is None
+
+    def _bytes(self, wanted: Wanted) -> bytes | None:
+        """None when the object is another one by now, or none: its own event is on the way."""
+        state = self._bucket.head(wanted.key)
+        data = None if state is None else self._bucket.read(state)
+        return data if data is not None and hashlib.sha256(data).digest() == wanted.content_hash else None
+
+    def _read(self, wanted: Wanted, data: bytes, cut: Cut, pipeline: str, embedder: Embedder) -> _Read:
+        try:
+            document = self._parsers.parse(data, name=wanted.key)
+            chunks = chunk(document, embedder, cut.options)
+            if not chunks:
+                raise UnreadableDocument("no_text", "the file contains no text")
+        except UnreadableDocument as error:
+            return _Read(Edition(pipeline, None, None, (), 0), (), str(error))
+        edition = Edition(pipeline, document.media_type, document.pages, document.flags, len(chunks))
+        return _Read(edition, chunks)
+
+    def _keep(self, claim: Claim, cut: Cut, read: _Read, embedder: Embedder, deadline: float) -> None:
+        if read.reason is not None:
+            self._store.fail(claim, read.edition.pipeline, read.reason)
+            return
+        missing = self._store.stage(claim, claim.generation, cut.collection, read.chunks)
+        checkpoint("edition_staged")
+        texts: dict[str, list[int]] = defaultdict(list)
+        for id, ordinal in missing:
+            texts[read.chunks[ordinal].embedding_text].append(id)
+        self._embed(claim, texts, embedder, deadline)
+        self._store.finish(claim, read.edition)
+
+    def _embed(
+        self, claim: Claim, texts: Mapping[str, Sequence[int]], embedder: Embedder, deadline: float
+    ) -> None:
+        """texts: with the chunks that have them."""
+        every = list(texts)
+        for first in range(0, len(every), _EMBED_AT_ONCE):
+            if time.monotonic() > deadline:
+                raise RagzeroError("out of time; the vectors made so far are kept, the rest comes next time")
+            some = every[first : first + _EMBED_AT_ONCE]
+            vectors = embedder.encode(some)
+            places = [(id, row) for row, text in enumerate(some) for id in texts[text]]
+            ids, rows = zip(*places, strict=True)
+            self._store.store_vectors(claim, ids, vectors[list(rows)])
+            checkpoint("edition_embedded")
+            self._store.extend(claim, self._lease_seconds)
+
+    def _give_up(self, claim: Claim) -> None:
+        try:
+            self._store.release(claim)
+        except RagzeroError as error:
+            _log.warning("lease_left_to_expire", document=str(claim.id), reason=str(error))
