@@ -73,7 +73,7 @@ def run(api: Ragzero, given: argparse.Namespace) -> int:
     if not questions:
         raise Failure(f"{given.file} has no questions")
     wanted = {"name": given.name or given.file.name, "questions_digest": digest(questions), "k": given.k}
-    wanted |= {"space": given.space, "generate": given.generate}
+    wanted |= {"space": given.space, "generate": given.generate, "candidate": given.candidate}
     made = call(api, "POST", _RUNS, json=wanted)
     asked = track(questions, description=f"evaluation {made['id']}", console=console, transient=True)
     for question in asked:
@@ -159,6 +159,7 @@ def _show(runs: Sequence[dict[str, Any]]) -> None:
         figures = [_figure(found.get(name)) for name in measures]
         times = [_figure(found.get(name)) for name in ("latency_p50_ms", "latency_p95_ms", "cost_usd")]
         space = f"{one['space_id']} {one['space_name']}"
+        space += f", candidate of {one['candidate_of']}" if one["candidate_of"] else ""
         table.add_row(str(one["id"]), one["name"], space, str(found.get("questions", "")), *figures, *times)
     console.print(table)
 
@@ -179,6 +180,9 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("run", help="ask the questions of a file, and sum up")
     one.add_argument("file", type=Path)
     one.add_argument("--space", type=int, help="another space than the active one")
+    one.add_argument(
+        "--candidate", metavar="COLLECTION", help="its candidate, in place of the collection as it is"
+    )
     one.add_argument("-k", type=int, default=10, help="passages looked at (default: %(default)s)")
     one.add_argument("--name", help="the file's, unless said")
     one.add_argument("--generate", action="store_true", help="have the model write the answers")

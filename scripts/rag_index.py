@@ -1,4 +1,5 @@
-"""The index under the hood: why a document is not searchable, dead letters, sweeps, checks, and changes of the model.
+"""The index under the hood: why a document is not searchable, dead letters, sweeps, checks, changes of the model,
+and of how collections are cut.
 
 `why`, `requeue` and `reread` take RAGZERO_API_KEY, the rest RAGZERO_ADMIN_KEY; `apply` and `reclaim` DATABASE_ADMIN_URL, too.
 """

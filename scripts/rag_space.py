@@ -2,7 +2,8 @@
 
 `apply` and `reclaim` make and drop tables, so they need DATABASE_ADMIN_URL; the rest is asked of the API with
 RAGZERO_ADMIN_KEY. While two models are in use, the functions need the new one's folder as RAGZERO_NEXT_MODEL_DIR: what
-is uploaded goes to both spaces, and to the old one until it is reclaimed.
+is uploaded goes to both spaces, and to the old one until it is reclaimed. With --collection: of one collection, to other
+chunk sizes, another language or the parser as it is now (scripts/rag_candidate.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from rich.table import Table
 
 from functions.embed.filling import Encode, Filled, Filler
+from scripts import rag_candidate
 from scripts.migrate import space_of
 from scripts.rag import Failure, call, console, environment
 from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
@@ -48,11 +50,21 @@ def plan(api: Ragzero, given: argparse.Namespace) -> int:
         asked |= {"fingerprint": manifest.fingerprint, "dimension": manifest.dimension}
     if given.storage:
         asked["storage"] = given.storage
+    if given.collection:
+        asked |= {"collection": given.collection, "change": _cut(given)}
     found = call(api, "GET", "/v1/index/plan", params=asked)
     for name, value in found.items():
         shown = ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
         console.print(f"{name.replace('_', ' '):20} {shown}", highlight=False)
     return 0
+
+
+def _cut(given: argparse.Namespace) -> Change:
+    """What changes of a collection; of several things that which takes most."""
+    sizes = given.chunk_tokens is not None or given.overlap_tokens is not None
+    if sizes or given.parser or given.language is None:
+        return Change.CHUNKING if sizes else Change.PARSER
+    return Change.LANGUAGE
 
 
 def apply(given: argparse.Namespace) -> int:
@@ -112,17 +124,34 @@ def spaces(api: Ragzero, _given: argparse.Namespace) -> int:
 
 
 def promote(api: Ragzero, given: argparse.Namespace) -> int:
+    _one(given)
     pairs = [dict(zip(("before", "after"), map(int, pair.split(":")), strict=True)) for pair in given.eval]
     body = {"evaluations": pairs, "margin": given.margin, "least_overlap": given.least_overlap}
     body |= {"force_reason": given.force} if given.force else {}
+    if given.collection:
+        return rag_candidate.promote(api, given.collection, body)
     return _changed(call(api, "POST", f"{_SPACES}/{given.space}/promote", json=body))
 
 
 def rollback(api: Ragzero, given: argparse.Namespace) -> int:
+    if given.collection:
+        return rag_candidate.rollback(api, given.collection, given.reason)
     return _changed(call(api, "POST", f"{_SPACES}/rollback", json={"reason": given.reason}))
 
 
-def reclaim(given: argparse.Namespace) -> int:
+def reclaim(api: Ragzero, given: argparse.Namespace) -> int:
+    _one(given)
+    if given.collection:
+        return rag_candidate.reclaim(api, given.collection)
+    return without_api(_reclaim)(api, given)
+
+
+def _one(given: argparse.Namespace) -> None:
+    if (given.space is None) == (given.collection is None):
+        raise Failure("say which: a space, or --collection")
+
+
+def _reclaim(given: argparse.Namespace) -> int:
     _say(f"space {given.space} ({reclaim_space(_admin_url(), given.space)}) is gone for good")
     return 0
 
@@ -138,12 +167,14 @@ def add_commands(command: Callable[..., Any]) -> None:
     one = command("plan", plan, "what a change of the index takes, before anything is spent")
     one.add_argument("--change", choices=[*Change], default=Change.MODEL)
     one.add_argument("--storage", choices=[*Storage], help="how vectors are to be kept")
+    _of_collection(one)
     one.add_argument("--model", type=Path, help="folder made by scripts/build-model")
     one.add_argument(
         "--chunks-per-second", type=float, default=500, help="of the encoder (default: %(default)g)"
     )
-    one = command("apply", without_api(apply), "build a space beside the active one; can be stopped")
-    one.add_argument("--model", type=Path, required=True, help="folder made by scripts/build-model")
+    one = command("apply", _apply, "build a space, or a candidate, beside what is there; can be stopped")
+    one.add_argument("--model", type=Path, help="folder made by scripts/build-model")
+    _of_collection(one)
     one.add_argument(
         "--storage",
         choices=[*Storage],
@@ -152,7 +183,7 @@ def add_commands(command: Callable[..., Any]) -> None:
     )
     one.add_argument("--torch", metavar="MODEL", help="encode with the original: a folder, or a hub id")
     one.add_argument("--revision", help="the hub's commit of it")
-    one.add_argument("--rate", type=float, help="at most so many texts a second")
+    one.add_argument("--rate", type=float, help="at most so many texts a second; documents, of a collection")
     _add_build_options(one)
     one.add_argument("--follow", action="store_true", help="go on with what is uploaded from now on")
     one = command(
@@ -163,8 +194,10 @@ def add_commands(command: Callable[..., Any]) -> None:
     one.add_argument("--above", type=int, default=50_000, help="chunks (default: %(default)s)")
     _add_build_options(one)
     command("spaces", spaces, "the embedding spaces, and what each lacks")
-    one = command("promote", promote, "make a space the active one")
-    one.add_argument("space", type=int)
+    command("candidates", rag_candidate.ls, "candidates of collections, and what each lacks")
+    one = command("promote", promote, "make a space the active one, or a candidate the collection")
+    one.add_argument("space", type=int, nargs="?")
+    one.add_argument("--collection", help="whose candidate is to take its place")
     one.add_argument(
         "--eval", action="append", default=[], metavar="BEFORE:AFTER", help="evaluations to compare"
     )
@@ -173,10 +206,30 @@ def add_commands(command: Callable[..., Any]) -> None:
     )
     one.add_argument("--least-overlap", type=float, default=0.0)
     one.add_argument("--force", metavar="REASON", help="without an evaluation, or against it")
-    command("rollback", rollback, "make the space before it the active one again").add_argument(
-        "--reason", required=True
-    )
-    command("reclaim", without_api(reclaim), "drop a space for good").add_argument("space", type=int)
+    one = command("rollback", rollback, "go back to the space, or to the collection, before it")
+    one.add_argument("--reason", required=True)
+    one.add_argument("--collection", help="of this one")
+    one = command("reclaim", reclaim, "drop a space, or a candidate, for good")
+    one.add_argument("space", type=int, nargs="?")
+    one.add_argument("--collection", help="whose candidate, or whose former self")
+
+
+def _of_collection(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--collection", help="change how this one is cut, and nothing else")
+    one.add_argument("--chunk-tokens", type=int)
+    one.add_argument("--overlap-tokens", type=int)
+    one.add_argument("--language", help="a text search configuration of PostgreSQL")
+    one.add_argument("--parser", action="store_true", help="the same again, by the parser as it is now")
+
+
+def _apply(api: Ragzero, given: argparse.Namespace) -> int:
+    if (given.model is None) == (given.collection is None):
+        raise Failure("say which: --model, or --collection")
+    if given.collection is None:
+        return without_api(apply)(api, given)
+    if not (rag_candidate.settings(given) or given.parser):
+        raise Failure("say what is to change: --chunk-tokens, --overlap-tokens, --language or --parser")
+    return rag_candidate.apply(api, given)
 
 
 def without_api(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
+from uuid import UUID
 
-from functions.query.evaluating import EvaluationService
+from functions.query.evaluating import EvaluationService, Run
+from functions.query.gating import gathered
 from functions.query.space_schemas import PlanView, Promotion, SpaceChange, SpaceView
 from shared.core.credentials import Principal
 from shared.core.errors import Conflict, NotFound
 from shared.core.models import KnownSpace, Storage
 from shared.core.planning import Change, Pace, Size, planned, serves
-
-_NEEDED = {"recall", "ndcg"}
 
 
 class Store(Protocol):
@@ -24,6 +24,7 @@ class Store(Protocol):
     ) -> dict[str, Any]: ...
     async def changes(self, limit: int) -> Sequence[dict[str, Any]]: ...
     async def size(self, space: int) -> Size: ...
+    async def size_of(self, space: int, tenant: UUID, collection: str | None = None) -> Size: ...
 
 
 class SpaceService:
@@ -50,14 +51,15 @@ class SpaceService:
         dimension: int | None,
         storage: Storage | None,
         chunks_per_second: float,
+        of: tuple[UUID, str] | None = None,
     ) -> PlanView:
-        """fingerprint, dimension, storage: of what is to come; the active space's where nothing is said."""
+        """of: a tenant's collection; else all there is. fingerprint, dimension, storage: of what is to come; the active space's where nothing is said."""
         spaces = await self._store.listed()
         active = next(space for space in spaces if space.state == "active")
         wanted, kept = fingerprint or active.fingerprint, storage or active.storage
         usable = [one for one in spaces if one.fingerprint == wanted and serves(one.storage, kept)]
         nearest = min(usable or [active], key=lambda one: one.state != "active")
-        size = await self._store.size(nearest.id)
+        size = await (self._store.size_of(nearest.id, *of) if of else self._store.size(nearest.id))
         if not usable:
             size = Size(size.documents, size.chunks, size.texts)
         pace = Pace(chunks_per_second, usd_per_second=self._usd_per_second)
@@ -66,18 +68,20 @@ class SpaceService:
     async def promote(self, who: Principal, id: int, wanted: Promotion) -> SpaceChange:
         """Raises Conflict that says what is missing or worse, unless a reason is given to go on all the same."""
         active = await self._active_besides(id)
-        evidence = [
-            await self._compared(who, active, id, wanted, number) for number in range(len(wanted.evaluations))
-        ]
-        objection = _objection(evidence)
-        if objection and wanted.force_reason is None:
-            raise Conflict(f"{objection}; force_reason goes on all the same")
+
+        def misplaced(before: Run, after: Run) -> str | None:
+            for run, space in ((before, active.id), (after, id)):
+                if run.space_id != space or run.candidate_id is not None or run.finished_at is None:
+                    return f"evaluation {run.id} is not a finished one of space {space}"
+            return None
+
+        evidence, forced = await gathered(self._evaluations, who, wanted, misplaced, "spaces")
         row = await self._store.change(
             "promote",
             id,
             by=who.key_id,
             evidence=evidence,
-            forced_because=wanted.force_reason if objection else None,
+            forced_because=forced,
         )
         return SpaceChange(**row)
 
@@ -99,35 +103,3 @@ class SpaceService:
         if spaces[id].state == "active":
             raise Conflict(f"space {id} ({spaces[id].name}) is the active one already")
         return next(space for space in spaces.values() if space.state == "active")
-
-    async def _compared(
-        self, who: Principal, active: KnownSpace, id: int, wanted: Promotion, number: int
-    ) -> dict[str, Any]:
-        pair = wanted.evaluations[number]
-        verdict, before, after = await self._evaluations.compare(
-            who, pair.before, pair.after, wanted.margin, wanted.least_overlap
-        )
-        for run, space in ((before, active.id), (after, id)):
-            if run.space_id != space or run.finished_at is None:
-                raise Conflict(f"evaluation {run.id} is not a finished one of space {space}")
-        return {
-            **asdict(verdict),
-            "before": before.id,
-            "after": after.id,
-            "margin": wanted.margin,
-            "least_overlap": wanted.least_overlap,
-        }
-
-
-def _objection(evidence: Sequence[dict[str, Any]]) -> str | None:
-    """Overlap alone is none in favour: a space that finds other documents may be better or worse."""
-    if not evidence:
-        return "no evaluation of both spaces was given"
-    if not any(one["changes"].keys() >= _NEEDED for one in evidence):
-        return "no evaluation says which documents were expected, so that recall and nDCG could be compared"
-    worse = [
-        f"{', '.join(one['worse'])} (evaluations {one['before']} and {one['after']})"
-        for one in evidence
-        if one["worse"]
-    ]
-    return f"it answers worse than the active space: {'; '.join(worse)}" if worse else None

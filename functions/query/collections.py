@@ -91,7 +91,7 @@ class CollectionService:
     async def make(
         self, who: Principal, name: str, language: str, chunk_tokens: int | None, overlap_tokens: int | None
     ) -> Collection:
-        sizes = self._sizes(chunk_tokens, overlap_tokens)
+        sizes = self.sizes(chunk_tokens, overlap_tokens)
         await self._writer.run(
             lambda: self._store.make(who.tenant_id, collection_name(name), language, *sizes)
         )
@@ -101,7 +101,7 @@ class CollectionService:
         """changes: language, chunk_tokens, overlap_tokens; those not named stay. reread: whether what is in it is to be
         read again, and need not go before."""
         known = await self.get(who, name)
-        sizes = self._sizes(
+        sizes = self.sizes(
             changes.get("chunk_tokens", known.chunk_tokens),
             changes.get("overlap_tokens", known.overlap_tokens),
         )
@@ -132,8 +132,8 @@ class CollectionService:
                 break
         return removed
 
-    def _sizes(self, chunk_tokens: int | None, overlap_tokens: int | None) -> tuple[int | None, int | None]:
-        """Both or none; what is not given follows from what is."""
+    def sizes(self, chunk_tokens: int | None, overlap_tokens: int | None) -> tuple[int | None, int | None]:
+        """Both or none; what is not given follows from what is. Raises InvalidInput."""
         if chunk_tokens is None and overlap_tokens is None:
             return None, None
         size = _USUAL.max_tokens if chunk_tokens is None else chunk_tokens

@@ -41,6 +41,7 @@ _MORE: dict[tuple[str, str], tuple[int, ...]] = {
     ("post", "/v1/uploads/abort"): (404,),
     ("post", "/v1/uploads"): (404,),
     ("post", "/v1/index/spaces/rollback"): (404,),
+    ("post", "/v1/index/candidates"): (404,),
     ("get", "/v1/index/dead-letters"): (404,),
     ("post", "/v1/index/dead-letters/redrive"): (404,),
     ("post", "/v1/index/dead-letters/discard"): (404,),

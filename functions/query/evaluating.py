@@ -36,6 +36,10 @@ class Run(Protocol):
     @property
     def space_id(self) -> int: ...
     @property
+    def candidate_id(self) -> int | None: ...
+    @property
+    def candidate_of(self) -> str | None: ...
+    @property
     def questions_digest(self) -> str: ...
     @property
     def k(self) -> int: ...
@@ -47,7 +51,15 @@ class Run(Protocol):
 
 class Store(Protocol):
     async def make(
-        self, tenant: UUID, name: str, space: Space, digest: str, k: int, generated: bool, made_by: str
+        self,
+        tenant: UUID,
+        name: str,
+        space: Space,
+        digest: str,
+        k: int,
+        generated: bool,
+        made_by: str,
+        candidate: str | None,
     ) -> Run: ...
     async def get(self, tenant: UUID, id: int) -> Run: ...
     async def listed(self, tenant: UUID, limit: int, before: int | None = None) -> Sequence[Run]: ...
@@ -76,11 +88,18 @@ class EvaluationService:
         self._spending = spending
 
     async def begin(self, who: Principal, wanted: NewEvaluation) -> EvaluationView:
-        """Bound to the space that is asked for, or the active one, from here on."""
+        """Bound to the space that is asked for, or the active one, and to the candidate, from here on."""
         space = await self._spaces.space(wanted.space)
         generated = wanted.generate and self._answers.has_model
         made = await self._store.make(
-            who.tenant_id, wanted.name, space, wanted.questions_digest, wanted.k, generated, who.key_id
+            who.tenant_id,
+            wanted.name,
+            space,
+            wanted.questions_digest,
+            wanted.k,
+            generated,
+            who.key_id,
+            wanted.candidate,
         )
         return _view(made)
 
@@ -88,7 +107,13 @@ class EvaluationService:
         """Answers a question in the evaluation's space, past all caches, and keeps what that was worth."""
         run = await self._store.get(who.tenant_id, id)
         question = Question(
-            asked.question, asked.collection, run.k, asked.filter, who.acl, space=run.space_id
+            asked.question,
+            asked.collection,
+            run.k,
+            asked.filter,
+            who.acl,
+            space=run.space_id,
+            candidate=run.candidate_id if asked.collection == run.candidate_of else None,
         )
         found, done, elapsed = await self._answered(who.tenant_id, question, generate=run.generated)
         golden = Golden(asked.question, tuple(asked.documents), tuple(asked.answers))

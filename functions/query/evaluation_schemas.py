@@ -21,6 +21,11 @@ class NewEvaluation(StrictRequest):
     )
     k: int = Field(10, ge=1, le=50, description="So many passages are looked at for each question.")
     space: int | None = Field(None, description="The active one, unless said.")
+    candidate: str | None = Field(
+        None,
+        description="A collection: questions about it are asked of its candidate.",
+        json_schema_extra=COLLECTION_FORM,
+    )
     generate: bool = Field(False, description="Have a model write the answers, where there is one.")
 
 
@@ -64,6 +69,8 @@ class EvaluationView(BaseModel):
     name: str
     space_id: int
     space_name: str
+    candidate_id: int | None
+    candidate_of: str | None = Field(description="The collection whose candidate was asked.")
     questions_digest: str
     k: int
     generated: bool

@@ -90,6 +90,7 @@ REQUESTS: Examples = {
         "question": _QUESTION,
     },
     ("post", "/v1/collections"): {"name": "manuals", "language": "english"},
+    ("post", "/v1/index/candidates"): {"collection": "manuals", "chunk_tokens": 128, "overlap_tokens": 16},
     ("post", "/v1/chat/completions"): {
         "model": "ragzero/default",
         "messages": [

@@ -62,7 +62,7 @@ def index_tools(
 ) -> IndexTools:
     """encoder: whether there is one, and it is that of the space."""
     store = Diagnoses(database, settings.bucket)
-    queue, dead = (_queue(settings, url) for url in (settings.queue_url, settings.dead_letter_url))
+    queue, dead = (queue_of(settings, url) for url in (settings.queue_url, settings.dead_letter_url))
     expected = Expected(migrate.ROLES, migrate.shipped(), space.name, encoder, settings.default_tenant)
     reached = partial(pooling, settings.database_url.get_secret_value())
     doctor = Doctor(
@@ -80,5 +80,5 @@ def index_tools(
     return IndexTools(store, diagnosis, doctor, settings, letters)
 
 
-def _queue(settings: QuerySettings, url: str | None) -> Queue | None:
+def queue_of(settings: QuerySettings, url: str | None) -> Queue | None:
     return Queue(url, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region) if url else None

@@ -58,8 +58,11 @@ class Searcher(Protocol):
         candidates: int | None = None,
         keywords: bool = True,
         inactive: bool = False,
+        candidate: int | None = None,
     ) -> Retrieved: ...
-    async def neighbours(self, tenant: UUID, acl: Labels, ids: Sequence[int]) -> list[Neighbour]: ...
+    async def neighbours(
+        self, tenant: UUID, acl: Labels, ids: Sequence[int], *, candidate: bool = False
+    ) -> list[Neighbour]: ...
     async def standing(
         self,
         tenant: UUID,
@@ -93,7 +96,8 @@ class Question:
 
     per_document: at most so many passages of one document, while others have any; None: as the mode says.
     focus: the part of the text whose words choose the quotes, where that is not all of it.
-    space: another one than the active one; only ever for whoever judges it.
+    space: another one than the active one; candidate: the id of the collection's, which is searched in its place. Only
+    ever for whoever judges them.
     """
 
     text: str
@@ -105,6 +109,7 @@ class Question:
     per_document: int | None = None
     focus: str | None = None
     space: int | None = None
+    candidate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,7 @@ class QueryService:
         trace = await self.traced(tenant, question)
         passages = trace.chosen
         if trace.plan.widened:
-            passages = await self._widened(tenant, question.acl, passages, trace.plan.widened)
+            passages = await self._widened(tenant, question, passages, trace.plan.widened)
         return replace(trace.found, retrieved=replace(trace.found.retrieved, passages=passages))
 
     async def traced(self, tenant: UUID, question: Question) -> Trace:
@@ -228,6 +233,7 @@ class QueryService:
                 candidates=plan.candidates,
                 keywords=plan.keywords or vector is None,
                 inactive=question.space is not None,
+                candidate=question.candidate,
             )
             full = enough(found.passages, question.top_k, plan.per_document)
             more = None if full else deeper(plan, len(found.passages))
@@ -265,9 +271,12 @@ class QueryService:
             keywords=vector is None or planned(question.mode, question.top_k).keywords,
         )
 
-    async def _widened(self, tenant: UUID, acl: Labels, passages: list[Passage], first: int) -> list[Passage]:
-        ids = [passage.chunk_id for passage in passages[:first]]
-        beside = by_chunk(await self._searcher.neighbours(tenant, acl, ids), passages)
+    async def _widened(
+        self, tenant: UUID, question: Question, passages: list[Passage], first: int
+    ) -> list[Passage]:
+        ids, candidate = [passage.chunk_id for passage in passages[:first]], question.candidate is not None
+        found = await self._searcher.neighbours(tenant, question.acl, ids, candidate=candidate)
+        beside = by_chunk(found, passages)
         return [widened(passage, beside.get(passage.chunk_id, ())) for passage in passages]
 
     @property

@@ -11,6 +11,7 @@ from functions.query.administration import AdministrationService
 from functions.query.answer_cache import AnswerCache
 from functions.query.answering import ANSWER_VERSION, AnswerService, Models
 from functions.query.asking import Asking
+from functions.query.candidates import CandidateService
 from functions.query.changing import SpaceService
 from functions.query.collections import CollectionService
 from functions.query.condensing import Condenser
@@ -21,7 +22,7 @@ from functions.query.evaluating import EvaluationService
 from functions.query.explaining import ExplainService
 from functions.query.fastlane import Bodies
 from functions.query.gate import Gate
-from functions.query.index_wiring import IndexTools, index_tools
+from functions.query.index_wiring import IndexTools, index_tools, queue_of
 from functions.query.jobs import JobService
 from functions.query.likeness import SemanticCache
 from functions.query.monitoring import Watched
@@ -38,6 +39,7 @@ from shared.adapters.cache.visits import Visits
 from shared.adapters.generator import Generator
 from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
 from shared.adapters.postgres.answers import AnswerStore
+from shared.adapters.postgres.candidates import CandidateStore
 from shared.adapters.postgres.catalog import Catalog
 from shared.adapters.postgres.coherence import EpochStore
 from shared.adapters.postgres.collections import CollectionStore
@@ -102,6 +104,7 @@ class Graph:
     private_webhooks: bool
     evaluations: EvaluationService
     spaces: SpaceService
+    candidates: CandidateService
     bucket: str
     pepper: str
     watched: Mapping[str, Watched]
@@ -223,6 +226,15 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
         settings.webhooks_private,
         evaluations,
         SpaceService(SpaceStore(database), evaluations, settings.price_gpu_second),
+        CandidateService(
+            CandidateStore(writes, epochs),
+            writer,
+            evaluations,
+            catalog,
+            settings.bucket,
+            queue_of(settings, settings.queue_url),
+            collections.sizes,
+        ),
         settings.bucket,
         pepper,
         watched,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from functions.query import collections, jobs, uploads
+from functions.query import candidates, collections, jobs, uploads
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.installation import Installation
@@ -51,6 +51,7 @@ def test_every_route_succeeds_in_every_way_it_can(
         accounts(ask)
         index(ask, installation)
         evaluations(ask, installation, next_model_dir)
+        candidate(ask, installation, monkeypatch)
     with FakeGpu() as gpu, watching(installation, produced, **model(gpu)) as api:
         answers(Walker(api), gpu)
     lacking = {answer for answer in described() - produced.seen if answer[2] < 300}
@@ -177,6 +178,24 @@ def evaluations(ask: Walker, installation: Installation, following: Path) -> Non
     ask("post", "/v1/index/spaces/rollback", {"reason": "a test"})
     assert len(ask("get", "/v1/index/spaces")) == 2
     assert len(ask("get", "/v1/index/spaces/changes")) == 2
+
+
+def candidate(ask: Walker, installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "/v1/index/candidates"
+    installation.put("cut.txt", TEXT)
+    ask("post", "/v1/index/requeue", {"key": "cut.txt"})
+    work_off(installation)
+    ask("post", place, {"chunk_tokens": 32})
+    ask("post", f"{place}/default/build", {})
+    work_off(installation)
+    assert [one["lacking"] for one in ask("get", place)] == [0]
+    ask("post", f"{place}/default/promote", {"force_reason": "a test"})
+    ask("post", f"{place}/default/rollback", {"reason": "a test"})
+    assert len(ask("get", f"{place}/changes")) == 2
+    with monkeypatch.context() as hurried:
+        hurried.setattr(candidates, "_PATIENCE_S", -1.0)
+        assert ask("delete", f"{place}/default")["status"] == "reclaiming"
+    assert ask("delete", f"{place}/default")["status"] == "reclaimed"
 
 
 def answers(ask: Walker, gpu: FakeGpu) -> None:

@@ -36,6 +36,8 @@ BODIES: dict[tuple[str, str], Any] = REQUESTS | {
     ("post", "/v1/evaluations/{id}/questions"): {"number": 0, "question": "What?"},
     ("post", "/v1/index/spaces/{id}/promote"): {"force_reason": "a test"},
     ("post", "/v1/index/spaces/rollback"): {"reason": "a test"},
+    ("post", "/v1/index/candidates/{name}/promote"): {"force_reason": "a test"},
+    ("post", "/v1/index/candidates/{name}/rollback"): {"reason": "a test"},
 }
 
 

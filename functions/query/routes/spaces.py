@@ -22,16 +22,18 @@ async def spaces(_: Operator, wired: Wired) -> list[SpaceView]:
 
 @router.get("/plan")
 async def plan(
-    _: Operator,
+    who: Operator,
     wired: Wired,
     change: Change = Change.MODEL,
     fingerprint: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
     dimension: Annotated[int | None, Query(ge=1, le=4000)] = None,
     storage: Storage | None = None,
     chunks_per_second: Annotated[float, Query(ge=0.001, le=1e9)] = 500,
+    collection: Annotated[str | None, Query(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")] = None,
 ) -> PlanView:
-    """What a change of the index takes, before anything is spent."""
-    return await wired.spaces.plan(change, fingerprint, dimension, storage, chunks_per_second)
+    """What a change of the index takes, or of one collection of the caller's tenant, before anything is spent."""
+    of = (who.tenant_id, collection) if collection is not None else None
+    return await wired.spaces.plan(change, fingerprint, dimension, storage, chunks_per_second, of)
 
 
 @router.post("/spaces/{id}/promote")

@@ -38,7 +38,7 @@ class CollectionStore:
             "overlap_tokens": overlap_tokens,
         }
         with self._database.transaction(tenant) as cursor:
-            _check_language(cursor, language)
+            check_language(cursor, language)
             row = cursor.execute(_SQL["count"], values).fetchone()
             if row is not None and row["collections"] >= MOST:
                 raise Conflict(f"a tenant has up to {MOST} collections")
@@ -58,7 +58,7 @@ class CollectionStore:
                     " make another collection, empty this one first, or say reread"
                 )
             known = {**row, **changes}
-            _check_language(cursor, known["language"])
+            check_language(cursor, known["language"])
             cursor.execute(_SQL["change"], known)
             self._epochs.bump(cursor, tenant)
 
@@ -93,7 +93,7 @@ def _locked(cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
     return row
 
 
-def _check_language(cursor: Cursor[DictRow], language: str) -> None:
+def check_language(cursor: Cursor[DictRow], language: str) -> None:
     known = [row["language"] for row in cursor.execute(_SQL["languages"]).fetchall()]
     if language not in known:
         raise InvalidInput(f"language is one of {', '.join(known)}, not {language[:80]!r}", field="language")

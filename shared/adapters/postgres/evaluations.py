@@ -34,6 +34,8 @@ class Evaluation(NamedTuple):
     made_by: str
     created_at: datetime
     finished_at: datetime | None
+    candidate_id: int | None
+    candidate_of: str | None
 
 
 class EvaluationStore:
@@ -41,10 +43,23 @@ class EvaluationStore:
         self._database = database
 
     async def make(
-        self, tenant: UUID, name: str, space: Space, digest: str, k: int, generated: bool, made_by: str
+        self,
+        tenant: UUID,
+        name: str,
+        space: Space,
+        digest: str,
+        k: int,
+        generated: bool,
+        made_by: str,
+        candidate: str | None,
     ) -> Evaluation:
+        """candidate: the collection whose candidate is to be asked. Raises NotFound when it has none."""
         values = {"space": space.id, "space_name": space.name, "digest": digest, "made_by": made_by}
-        return _one(await self._rows(tenant, "make", values | {"name": name, "k": k, "generated": generated}))
+        values |= {"name": name, "k": k, "generated": generated, "candidate": candidate}
+        rows = await self._rows(tenant, "make", values)
+        if not rows:
+            raise NotFound(f"there is no collection {candidate!r} that has a candidate")
+        return _one(rows)
 
     async def get(self, tenant: UUID, id: int) -> Evaluation:
         """Raises NotFound."""

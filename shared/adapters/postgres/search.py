@@ -16,6 +16,7 @@ from shared.adapters.postgres.filters import CompiledFilter, compiled
 from shared.adapters.postgres.sql import load
 from shared.core.errors import NotFound, SpaceChanged
 from shared.core.filters import Filter
+from shared.core.keys import candidate_name
 from shared.core.labels import Labels
 from shared.core.models import Passage, Retrieved, Space
 from shared.core.retrieval import Neighbour, Place, Standing
@@ -28,6 +29,7 @@ _SQL = load("search")
 _FIELDS = [field.name for field in fields(Passage)]
 _CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
 _NOTHING = sql.SQL("")
+_DOCUMENTS, _CANDIDATES = sql.Identifier("documents"), sql.Identifier("candidate_documents")
 # no document is looked up twice, so what remembers them only costs
 _LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off"}
 
@@ -104,11 +106,13 @@ class Searcher:
         candidates: int | None = None,
         keywords: bool = True,
         inactive: bool = False,
+        candidate: int | None = None,
     ) -> Retrieved:
         """The best passages that acl may see, best first. vector: shape (dimension of the space,); without one,
         keywords alone decide, and without keywords the vector alone.
 
-        candidates: how many each side brings where not every chunk is scored.
+        candidates: how many each side brings where not every chunk is scored. candidate: the id of the collection's
+        candidate, which is searched in its place.
 
         Raises NotFound when the tenant has no such collection, SpaceChanged when the space is not the active one
         in the snapshot that is searched, unless inactive says that it need not be.
@@ -117,14 +121,20 @@ class Searcher:
         width = storage.width(space.storage, storage.nearest(space.storage, wanted))
         local = _LOCAL | {"hnsw.ef_search": str(width)}
         conditions = compiled(filter)
+        documents = _DOCUMENTS if candidate is None else _CANDIDATES
         async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
-            scope = await self._scope(cursor, tenant, collection, question, conditions)
+            name = collection if candidate is None else candidate_name(collection)
+            scope = await self._scope(cursor, tenant, name, question, conditions, documents)
             if scope.space != space.id and not inactive:
                 raise _changed(space, scope)
+            if candidate not in (None, scope.collection_id):
+                raise NotFound(f"the collection {collection!r} has another candidate by now")
             exact = scope.always_exact or scope.in_scope <= self._options.exact_below
             if exact and acl is not None and 2 * scope.visible < scope.total:
                 conditions = conditions.among(acl)
-            statement = self.statement(exact, vector is not None, conditions, space, keywords=keywords)
+            statement = self.statement(
+                exact, vector is not None, conditions, space, keywords=keywords, documents=documents
+            )
             parameters = self.parameters(scope, vector, limit, space) | conditions.parameters
             nearest = storage.nearest(space.storage, wanted, scope.ef_search)
             parameters |= {"candidates": wanted, "nearest": nearest}
@@ -159,6 +169,7 @@ class Searcher:
         collection: str,
         question: str,
         conditions: CompiledFilter,
+        documents: sql.Identifier = _DOCUMENTS,
     ) -> Scope:
         row = await (
             await cursor.execute(
@@ -175,14 +186,18 @@ class Searcher:
             raise NotFound(f"there is no collection {collection!r}")
         in_scope = row["visible"]
         if conditions.parameters and in_scope > self._options.exact_below:
-            in_scope = await self._filtered(cursor, row, conditions)
+            in_scope = await self._filtered(cursor, row, conditions, documents)
         return Scope.of(row, in_scope)
 
     async def _filtered(
-        self, cursor: AsyncCursor[DictRow], collection: DictRow, conditions: CompiledFilter
+        self,
+        cursor: AsyncCursor[DictRow],
+        collection: DictRow,
+        conditions: CompiledFilter,
+        documents: sql.Identifier,
     ) -> int:
         per_document = max(1.0, collection["chunks"] / max(1, collection["documents"]))
-        statement = sql.SQL(_SQL["filtered"]).format(document_filter=conditions.document)
+        statement = sql.SQL(_SQL["filtered"]).format(documents=documents, document_filter=conditions.document)
         parameters = conditions.parameters | {
             "collection_id": collection["id"],
             "most": 1 + int(2 * self._options.exact_below / per_document),
@@ -223,10 +238,14 @@ class Searcher:
             places["words"] = None
         return Standing(row["visible"], row["scope"], row["chunks"], **places)
 
-    async def neighbours(self, tenant: UUID, acl: Labels, ids: Sequence[int]) -> list[Neighbour]:
-        """The chunks next to those in the generation that queries see, on the same page and under the same headings."""
+    async def neighbours(
+        self, tenant: UUID, acl: Labels, ids: Sequence[int], *, candidate: bool = False
+    ) -> list[Neighbour]:
+        """The chunks next to those in the generation that queries see, or in that of the candidate, on the same page and
+        under the same headings."""
+        statement = sql.SQL(_SQL["neighbours"]).format(documents=_CANDIDATES if candidate else _DOCUMENTS)
         async with self._database.transaction(tenant, acl=acl, read_only=True) as cursor:
-            rows = await (await cursor.execute(_SQL["neighbours"], {"ids": list(ids)})).fetchall()
+            rows = await (await cursor.execute(statement, {"ids": list(ids)})).fetchall()
         return [Neighbour(**row) for row in rows]
 
     def statement(
@@ -237,18 +256,27 @@ class Searcher:
         space: Space,
         *,
         keywords: bool = True,
+        documents: sql.Identifier = _DOCUMENTS,
     ) -> sql.Composed:
-        pool = self._pool(exact, with_vector, conditions, space, keywords=keywords)
+        pool = self._pool(exact, with_vector, conditions, space, keywords=keywords, documents=documents)
         return sql.Composed([pool, sql.SQL(_SQL["fused"])])
 
     def _pool(
-        self, exact: bool, with_vector: bool, conditions: CompiledFilter, space: Space, *, keywords: bool
+        self,
+        exact: bool,
+        with_vector: bool,
+        conditions: CompiledFilter,
+        space: Space,
+        *,
+        keywords: bool,
+        documents: sql.Identifier = _DOCUMENTS,
     ) -> sql.Composed:
         """The chunks that are scored."""
         sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
         name = ("exact" if exact else "ann") + sides
-        worded = sql.SQL(_SQL["worded"]).format(filter=conditions.chunk)
+        worded = sql.SQL(_SQL["worded"]).format(documents=documents, filter=conditions.chunk)
         return sql.SQL(_SQL[name]).format(
+            documents=documents,
             vectors=sql.Identifier(f"vectors_{space.id:d}"),
             nearness=storage.nearness(space),
             filter=conditions.chunk,

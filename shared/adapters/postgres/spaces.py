@@ -76,12 +76,18 @@ class SpaceStore:
         """Of what all tenants have; known: texts with a vector in that space."""
         total = Size()
         for tenant in await self._tenants():
-            async with self._database.transaction(tenant, acl=None, read_only=True) as cursor:
-                statement = vectors_statement(_SQL["size"], space)
-                row = await (await cursor.execute(statement, {"tenant": tenant})).fetchone()
-            if row:
-                total += Size(row["documents"], row["chunks"], row["texts"], row["known"])
+            total += await self.size_of(space, tenant)
         return total
+
+    async def size_of(self, space: int, tenant: UUID, collection: str | None = None) -> Size:
+        """Of what one tenant has, or one collection of it."""
+        statement, values = (
+            vectors_statement(_SQL["size"], space),
+            {"tenant": tenant, "collection": collection},
+        )
+        async with self._database.transaction(tenant, acl=None, read_only=True) as cursor:
+            row = await (await cursor.execute(statement, values)).fetchone()
+        return Size(row["documents"], row["chunks"], row["texts"], row["known"]) if row else Size()
 
     async def _tenants(self) -> list[UUID]:
         async with self._database.transaction(None, read_only=True, local=_OPERATOR) as cursor:

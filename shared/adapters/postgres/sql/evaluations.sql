@@ -1,16 +1,28 @@
 -- Runs of question sets in one space, and what each question was answered with.
 
 -- name: make
-insert into evaluations (tenant_id, name, space_id, space_name, questions_digest, k, generated, made_by)
-values (%(tenant)s, %(name)s, %(space)s, %(space_name)s, %(digest)s, %(k)s, %(generated)s, %(made_by)s)
-returning id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at
+-- No row: the collection has no candidate.
+with asked as (
+    select %(tenant)s::uuid as tenant, %(candidate)s::text as collection
+)
+insert into evaluations (tenant_id, name, space_id, space_name, questions_digest, k, generated, made_by, candidate_id,
+                         candidate_of)
+select tenant, %(name)s, %(space)s, %(space_name)s, %(digest)s, %(k)s, %(generated)s, %(made_by)s, k.id, asked.collection
+from asked
+left join collections live on live.tenant_id = asked.tenant and live.name = asked.collection
+left join collections k on k.candidate_of = live.id and k.candidate_state <> 'going'
+where asked.collection is null or k.id is not null
+returning id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at,
+          candidate_id, candidate_of
 
 -- name: get
-select id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at
+select id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at,
+          candidate_id, candidate_of
 from evaluations where tenant_id = %(tenant)s and id = %(id)s
 
 -- name: list
-select id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at
+select id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at,
+          candidate_id, candidate_of
 from evaluations where tenant_id = %(tenant)s and id < coalesce(%(before)s::bigint, 9223372036854775807)
 order by id desc limit %(limit)s
 
@@ -28,7 +40,8 @@ where evaluation_id = %(id)s and number > %(after)s order by number limit %(limi
 
 -- name: finish
 update evaluations set summary = %(summary)s, finished_at = coalesce(finished_at, now()) where id = %(id)s
-returning id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at
+returning id, name, space_id, space_name, questions_digest, k, generated, summary, made_by, created_at, finished_at,
+          candidate_id, candidate_of
 
 -- name: recent
 -- Questions that were lately answered by a model, newest first, each once.

@@ -1,7 +1,7 @@
 -- Hybrid retrieval. Every candidate is scored on both sides and the scores are added: cosine similarity, and BM25 as
 -- a share of the most the question could get. Neither depends on which other candidates there are, so the exact and
 -- the approximate way rank alike. On 1190 questions this beat rank fusion, and scores stretched over the candidates
--- (scripts/bench quality).
+-- (scripts/bench quality). {documents} are those of the collections as they are, or of their candidates.
 
 -- name: scope
 -- What a question is about to search, and its epoch; visible are the chunks whose labels the caller may see. Leaves
@@ -44,7 +44,7 @@ left join search_tunings tuned on tuned.collection_id = scope.id and tuned.space
 -- How many chunks the documents that pass the filter have; counting ends at the limit, where it no longer matters.
 select coalesce(sum(chunks), 0)::bigint as chunks
 from (
-    select d.chunks from documents d
+    select d.chunks from {documents} d
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter}
     limit %(most)s
 ) as counted
@@ -53,7 +53,7 @@ from (
 -- Every chunk in scope is scored: nothing can be missed.
 with pool as materialized (
     select c.id, -(c.weights <#> %(weights)s::sparsevec) as lexical, 1 - (v.embedding <=> %(vector)s) as dense
-    from documents d
+    from {documents} d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     join {vectors} v on v.chunk_id = c.id
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
@@ -63,7 +63,7 @@ with pool as materialized (
 -- The same without a vector, when the encoder is not the one of the index.
 with pool as materialized (
     select c.id, -(c.weights <#> %(weights)s::sparsevec) as lexical, 0.0::float8 as dense
-    from documents d
+    from {documents} d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
       and -(c.weights <#> %(weights)s::sparsevec) > 0
@@ -73,7 +73,7 @@ with pool as materialized (
 -- The same without keywords.
 with pool as materialized (
     select c.id, 0.0::float8 as lexical, 1 - (v.embedding <=> %(vector)s) as dense
-    from documents d
+    from {documents} d
     join chunks c on c.document_id = d.id and c.generation = d.published_generation
     join {vectors} v on v.chunk_id = c.id
     where d.collection_id = %(collection_id)s and d.published_generation is not null and {document_filter} and {filter}
@@ -85,7 +85,7 @@ with pool as materialized (
 with nearest as materialized (
     select v.chunk_id as id, 1 - (v.embedding <=> %(vector)s) as dense
     from {vectors} v
-    join documents d on d.id = v.document_id and d.published_generation = v.generation
+    join {documents} d on d.id = v.document_id and d.published_generation = v.generation
     {chunks_join}
     where v.collection_id = %(collection_id)s and {filter}
     order by {nearness}
@@ -102,7 +102,7 @@ with nearest as materialized (
 with pool as materialized (
     select v.chunk_id as id, 0.0::float8 as lexical, 1 - (v.embedding <=> %(vector)s) as dense
     from {vectors} v
-    join documents d on d.id = v.document_id and d.published_generation = v.generation
+    join {documents} d on d.id = v.document_id and d.published_generation = v.generation
     {chunks_join}
     where v.collection_id = %(collection_id)s and {filter}
     order by {nearness}
@@ -125,7 +125,7 @@ worded as materialized (
         where c.id = any(array(select chunk_id from chunk_terms limit %(most_worded)s))
         order by lexical desc, c.id
     ) as c
-    join documents d on d.id = c.document_id and d.published_generation = c.generation
+    join {documents} d on d.id = c.document_id and d.published_generation = c.generation
     where {filter}
     order by c.lexical desc, c.id
     limit %(candidates)s
@@ -168,7 +168,7 @@ from mine
 -- The chunks before and after the given ones, as far as a citation into them names the same page.
 select c.id as of, n.id, n.ordinal - c.ordinal as side, n.text, n.start_char as start, n.end_char as end
 from chunks c
-join documents d on d.id = c.document_id and d.published_generation = c.generation
+join {documents} d on d.id = c.document_id and d.published_generation = c.generation
 join chunks n on n.document_id = c.document_id and n.generation = c.generation
     and n.ordinal in (c.ordinal - 1, c.ordinal + 1)
     and n.page is not distinct from c.page and n.headings = c.headings

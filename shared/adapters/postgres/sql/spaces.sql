@@ -30,14 +30,19 @@ select id, kind, from_space, from_name, to_space, to_name, evidence, forced_beca
 from space_changes order by id desc limit %(limit)s
 
 -- name: size
--- What one tenant has; texts: how many of its chunks' texts differ; known: those with a vector in the space.
-select (select count(*) from documents where tenant_id = %(tenant)s and published_generation is not null) as documents,
+-- What one tenant has, or one of its collections; texts: how many of its chunks' texts differ; known: those with a vector in the space.
+select (select count(*) from documents
+        where tenant_id = %(tenant)s and published_generation is not null
+          and (%(collection)s::text is null or collection_id = (select id from collections where tenant_id = %(tenant)s
+                                                                and name = %(collection)s))) as documents,
        coalesce(sum(chunks), 0)::bigint as chunks, count(*) as texts, count(*) filter (where known) as known
 from (
     select count(*) as chunks,
            exists (select from {vectors} v where v.tenant_id = %(tenant)s and v.text_hash = c.text_hash) as known
     from documents d join chunks c on c.document_id = d.id and c.generation = d.published_generation
     where d.tenant_id = %(tenant)s
+      and (%(collection)s::text is null or d.collection_id = (select id from collections where tenant_id = %(tenant)s
+                                                              and name = %(collection)s))
     group by c.text_hash
 ) as texts
 
