@@ -43,6 +43,7 @@ class Store(Protocol):
     def extend(self, claim: Claim, lease_seconds: float) -> None: ...
     def release(self, claim: Claim) -> None: ...
     def finish(self, claim: Claim, edition: Edition) -> None: ...
+    def hand_over(self, claim: Claim, edition: Edition) -> int: ...
     def fail(self, claim: Claim, pipeline: str, reason: str) -> None: ...
 
 
@@ -56,6 +57,16 @@ class Parsers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A document whose edition is stored. backlog: so many chunks of its tenant wait for the embedding job now, the
+    edition's among them; None: it has its vectors."""
+
+    tenant: UUID
+    document: UUID
+    backlog: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
     """What a document is in a candidate; reason: why it cannot be anything there."""
 
@@ -65,6 +76,8 @@ class _Read:
 
 
 class EditionMaker:
+    """cpu_lane_chunks: so many texts of one document at most are embedded here, more by the embedding job; None: all."""
+
     def __init__(
         self,
         store: Store,
@@ -72,6 +85,7 @@ class EditionMaker:
         parsers: Parsers,
         parser_version: str,
         lease_seconds: float,
+        cpu_lane_chunks: int | None,
         options: ChunkOptions = ChunkOptions(),
     ) -> None:
         self._store = store
@@ -79,57 +93,58 @@ class EditionMaker:
         self._parsers = parsers
         self._pipeline = f"{parser_version}/{CHUNKER_VERSION}"
         self._lease_seconds = lease_seconds
+        self._cpu_lane_chunks = cpu_lane_chunks
         self._options = options
 
     def make(
         self, looked_at: Mapping[UUID, Several[UUID]], embedder: Embedder, deadline: float
-    ) -> list[tuple[UUID, UUID]]:
-        """looked_at: documents by tenant; those that have an edition now. embedder: of the active space; deadline:
+    ) -> list[Made]:
+        """looked_at: documents by tenant. embedder: of the active space; deadline:
         time.monotonic() seconds."""
-        made: list[tuple[UUID, UUID]] = []
+        made: list[Made] = []
         for tenant, documents in looked_at.items():
             try:
                 made += [
-                    (tenant, wanted.document)
+                    done
                     for wanted in self._store.wanted(tenant, list(documents))
-                    if self._made(tenant, wanted, embedder, deadline)
+                    if (done := self._made(tenant, wanted, embedder, deadline))
                 ]
             except RagzeroError as error:
                 _log.warning("editions_left", tenant=str(tenant), reason=str(error))
         return made
 
-    def _made(self, tenant: UUID, wanted: Wanted, embedder: Embedder, deadline: float) -> bool:
+    def _made(self, tenant: UUID, wanted: Wanted, embedder: Embedder, deadline: float) -> Made | None:
         cut = Cut.of(wanted.candidate, self._options)
         pipeline = f"{self._pipeline}/{cut}"
         there = wanted.made_with is not None and not (wanted.building and wanted.made_with != pipeline)
         if there or time.monotonic() > deadline:
-            return False
+            return None
         try:
             return self._make(tenant, wanted, cut, pipeline, embedder, deadline)
         except (RagzeroError, OSError) as error:
             metrics.count("editions", outcome="unfinished")
             _log.warning("edition_unfinished", document=str(wanted.document), reason=str(error))
-            return False
+            return None
 
     def _make(
         self, tenant: UUID, wanted: Wanted, cut: Cut, pipeline: str, embedder: Embedder, deadline: float
-    ) -> bool:
+    ) -> Made | None:
         data = self._bytes(wanted)
         if data is None:
-            return False
+            return None
         read = self._read(wanted, data, cut, pipeline, embedder)
         claim = self._store.begin(tenant, wanted, pipeline, self._lease_seconds)
         if claim is None:
-            return False
+            return None
         checkpoint("edition_begun")
         try:
-            self._keep(claim, cut, read, embedder, deadline)
+            backlog = self._kept(claim, cut, read, embedder, deadline)
         except BaseException:
             self._give_up(claim)
             raise
         checkpoint("edition_finished")
-        metrics.count("editions", outcome="failed" if read.reason else "made")
-        return read.reason is None
+        metrics.count("editions", outcome=_outcome(read, backlog))
+        return Made(tenant, wanted.document, backlog)
 
     def _bytes(self, wanted: Wanted) -> bytes | None:
         """None when the object is another one by now, or none: its own event is on the way."""
@@ -148,17 +163,21 @@ class EditionMaker:
         edition = Edition(pipeline, document.media_type, document.pages, document.flags, len(chunks))
         return _Read(edition, chunks)
 
-    def _keep(self, claim: Claim, cut: Cut, read: _Read, embedder: Embedder, deadline: float) -> None:
+    def _kept(self, claim: Claim, cut: Cut, read: _Read, embedder: Embedder, deadline: float) -> int | None:
+        """How many chunks wait for the embedding job, if it does the rest."""
         if read.reason is not None:
             self._store.fail(claim, read.edition.pipeline, read.reason)
-            return
+            return None
         missing = self._store.stage(claim, claim.generation, cut.collection, read.chunks)
         checkpoint("edition_staged")
+        if self._cpu_lane_chunks is not None and len(missing) > self._cpu_lane_chunks:
+            return self._store.hand_over(claim, read.edition)
         texts: dict[str, list[int]] = defaultdict(list)
         for id, ordinal in missing:
             texts[read.chunks[ordinal].embedding_text].append(id)
         self._embed(claim, texts, embedder, deadline)
         self._store.finish(claim, read.edition)
+        return None
 
     def _embed(
         self, claim: Claim, texts: Mapping[str, Sequence[int]], embedder: Embedder, deadline: float
@@ -181,3 +200,9 @@ class EditionMaker:
             self._store.release(claim)
         except RagzeroError as error:
             _log.warning("lease_left_to_expire", document=str(claim.id), reason=str(error))
+
+
+def _outcome(read: _Read, backlog: int | None) -> str:
+    if read.reason is not None:
+        return "failed"
+    return "made" if backlog is None else "handed_over"

@@ -401,8 +401,11 @@ class IngestService:
     def _edit(self, deadline: float) -> None:
         """Candidates of collections get what was looked at, too."""
         looked_at, self._looked_at = self._looked_at, {}
-        made = self._editions.make(looked_at, self._embedder, deadline)
-        self._stored += [Stored(*place, handed_over=False) for place in made]
+        for made in self._editions.make(looked_at, self._embedder, deadline):
+            self._stored.append(Stored(made.tenant, made.document, handed_over=made.backlog is not None))
+            if made.backlog is not None:
+                self._backlog[made.tenant] = made.backlog
+        self._knock()
 
     def _follow(self, deadline: float) -> None:
         stored, self._stored = self._stored, []

@@ -56,17 +56,24 @@ def build(settings: IngestSettings, embedder: OnnxEmbedder) -> IngestService:
         embedders[following.fingerprint] = following
     store = DocumentStore(database, epochs.connect(settings))
     bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
-    parsers, editions = ParserPool(), EditionStore(database, store)
+    parsers, embedding_job = ParserPool(), _embedding_job(settings)
     return IngestService(
         store=store,
         bucket=bucket,
         parsers=parsers,
         parser_version=PARSER_VERSION,
         embedders=embedders,
-        editions=EditionMaker(editions, bucket, parsers, PARSER_VERSION, settings.lease_seconds),
+        editions=EditionMaker(
+            EditionStore(database, store),
+            bucket,
+            parsers,
+            PARSER_VERSION,
+            settings.lease_seconds,
+            settings.cpu_lane_chunks if embedding_job else None,
+        ),
         follower=Follower(store.other_spaces, lambda space: FillStore(database, space.id), embedders),
         default_tenant=settings.default_tenant,
-        embedding_job=_embedding_job(settings),
+        embedding_job=embedding_job,
         courier=Courier(Outbox(database), private=settings.webhooks_private, alarm=_alarm(settings)),
         limits=Limits(
             lease_seconds=settings.lease_seconds,

@@ -22,8 +22,12 @@ from functions.ingest.wiring import build as build_ingest
 from functions.query import candidates
 from scripts import rag, rag_candidate
 from scripts.local.event_source import LambdaContext
+from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.documents import DocumentStore
 from shared.telemetry.checkpoints import set_checkpoint_hook
+from tests.faults.test_embed_job import NOBODY, CpuEncoder
+from tests.integration.test_embed_job import make_job
 from tests.support.access import bearer, new_key, new_tenant
 from tests.support.api import serving
 from tests.support.candidates import (
@@ -442,6 +446,51 @@ def test_a_collection_goes_with_its_candidate(town: Installation, api: TestClien
     assert api.delete("/v1/collections/ferries").json()["status"] == "deleted"
     work_off(town)
     assert town.rows("select name from collections") == [{"name": "default"}]
+    assert faulty(town) == []
+
+
+def test_large_documents_go_to_the_embedding_job_which_publishes_nothing(
+    town: Installation, api: TestClient, embedder: OnnxEmbedder
+) -> None:
+    """An event that changes nothing does not take them from it; a delete and a replacement do."""
+    before = answered(api)
+    lane = town.ingest_settings(cpu_lane_chunks=4, embed_url=NOBODY, embed_key="k" * 16)
+    town.ingest.close()
+    town.__dict__["ingest"] = build_ingest(lane, embedder)
+    made(api)
+    assert told(api) == 5
+    work_off(town)
+    assert (seen(api)["lacking"], seen(api)["documents"]) == (4, 1)
+    assert told(api) == 0, "they wait"
+    why = api.get("/v1/index/why", params={"key": "harbour.txt"}).json()
+    assert (why["code"], answered(api) == before) == ("searchable", True)
+    town.put("harbour.txt", rules("harbour"), {"acl": "harbour"})
+    town.put("market.txt", "The market is closed.")
+    town.delete("island.txt")
+    work_off(town)
+    documents = town.rows(
+        "select d.key from embed_waiting w join documents d on d.id = w.document_id order by 1"
+    )
+    assert [row["key"] for row in documents] == ["bridge.txt", "harbour.txt"]
+    with closing(DocumentStore(Database(town.url("ragzero_embed")))) as store:
+        waiting = town.document("bridge.txt")["id"]
+        (edition,) = town.rows("select generation from editions where document_id = %s", waiting)
+        assert store.fail_waiting(town.tenant, waiting, edition["generation"], "embedding_failed", "no power")
+    assert (town.document("bridge.txt")["status"], seen(api)["unreadable"]) == ("searchable", 1)
+    now = answered(api)
+    job = make_job(town, CpuEncoder(embedder))
+    assert job.run(sys.maxsize).published == 1
+    job.close()
+    assert answered(api) == now
+    assert (seen(api)["lacking"], seen(api)["documents"]) == (1, 3)
+    town.put("bridge.txt", rules("the new bridge"))
+    work_off(town)
+    job = make_job(town, CpuEncoder(embedder))
+    assert job.run(sys.maxsize).published == 1
+    job.close()
+    both_right(town, api)
+    promoted(api)
+    assert any("new bridge" in one["text"] for one in answered(api, "the new bridge"))
     assert faulty(town) == []
 
 

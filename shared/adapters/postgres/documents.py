@@ -215,16 +215,21 @@ class DocumentStore:
         values = _publication(claim, publication) | {
             "tenant": claim.tenant_id,
             "missing": missing,
-            "slice": _EMBED_SLICE,
             "staged": Jsonb(publication.to_dict()),
             "space": self.space().id,
         }
         with self._database.transaction(claim.tenant_id) as cursor:
             locked(cursor, claim)
             cursor.execute(_SQL["hand_over"], values)
-            if cursor.execute(self._vectors("slice_work"), values).rowcount == 0:
-                raise self._space_changed()
-            row = cursor.execute(_SQL["backlog"], values).fetchone()
+            return self.leave_to_job(cursor, values, edition=False)
+
+    def leave_to_job(self, cursor: Cursor[DictRow], values: Mapping[str, Any], *, edition: bool) -> int:
+        """Leaves what lacks vectors to the embedding job; how many chunks of the tenant wait now. values: id, generation,
+        tenant, and space, which is held. Raises SpaceChanged."""
+        values = {**values, "slice": _EMBED_SLICE, "edition": edition}
+        if cursor.execute(self._vectors("slice_work"), values).rowcount == 0:
+            raise self._space_changed()
+        row = cursor.execute(_SQL["backlog"], values).fetchone()
         assert row is not None
         return int(row["chunks"])
 
@@ -235,21 +240,29 @@ class DocumentStore:
             self._publish(cursor, locked(cursor, claim), claim.tenant_id, publication)
 
     def publish_waiting(self, tenant: UUID, document: UUID, generation: int) -> bool:
-        """Publishes what was handed over, once all of it is embedded; False when nobody waits for that (any more)."""
+        """Publishes what was handed over, once all of it is embedded, or ends an edition; False when nobody waits for that
+        (any more)."""
         self.space()  # a transaction within the one below would take the tenant from it
         with self._database.transaction(tenant) as cursor:
             row = self._taken(cursor, document, generation)
             if row is None:
                 return False
-            self._publish(cursor, row, tenant, Publication.from_dict(row["staged"]))
+            if row["staged"] is None:
+                self._end_edition(cursor, document, generation, None)
+            else:
+                self._publish(cursor, row, tenant, Publication.from_dict(row["staged"]))
         return True
 
     def fail_waiting(self, tenant: UUID, document: UUID, generation: int, code: str, reason: str) -> bool:
         """What was handed over will not be embedded, and why; False when nobody waits for it (any more)."""
+        self.space()
         with self._database.transaction(tenant) as cursor:
             row = self._taken(cursor, document, generation)
             if row is None:
                 return False
+            if row["staged"] is None:
+                self._end_edition(cursor, document, generation, f"{code}: {reason}")
+                return True
             self._fail(cursor, row, tenant, Publication.from_dict(row["staged"]).version, code, reason)
         return True
 
@@ -349,6 +362,16 @@ class DocumentStore:
         self._recount(cursor, _counted(row), None)
         tell(cursor, row["id"], WebhookEvent.FAILED)
         self.bump(cursor, tenant)
+
+    def _end_edition(
+        self, cursor: Cursor[DictRow], document: UUID, generation: int, reason: str | None
+    ) -> None:
+        """It is whole, or reason says why it never will be; with its candidate it may be gone, too."""
+        status = "whole" if reason is None else "failed"
+        values = {"id": document, "generation": generation, "space": self.space().id}
+        row = cursor.execute(_SQL["end_edition"], values | {"status": status, "reason": reason}).fetchone()
+        if row is not None and reason is None:
+            self.check_complete(cursor, document, generation, row["chunks"])
 
     def _taken(self, cursor: Cursor[DictRow], document: UUID, generation: int) -> DictRow | None:
         """The document's row, locked, when we are the one to end its wait.

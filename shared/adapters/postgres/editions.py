@@ -56,6 +56,16 @@ class EditionStore:
             self._documents.check_complete(cursor, claim.id, claim.generation, edition.chunks)
             self._finish(cursor, claim, edition, {"status": "whole", "reason": None})
 
+    def hand_over(self, claim: Claim, edition: Edition) -> int:
+        """Leaves its vectors to the embedding job; the lease ends. How many chunks of this tenant wait now. Raises
+        LeaseLost or SpaceChanged."""
+        values = _fence(claim) | {"tenant": claim.tenant_id, "space": self._documents.space().id}
+        with self._database.transaction(claim.tenant_id) as cursor:
+            locked(cursor, claim)
+            cursor.execute(_SQL["wait"], values)
+            self._finish(cursor, claim, edition, {"status": "waiting", "reason": None})
+            return self._documents.leave_to_job(cursor, values, edition=True)
+
     def fail(self, claim: Claim, pipeline: str, reason: str) -> None:
         """The candidate cannot have this document, and why; the lease ends."""
         edition = Edition(pipeline, None, None, (), 0)

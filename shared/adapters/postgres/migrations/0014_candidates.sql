@@ -22,7 +22,8 @@ create table editions (
     generation integer not null,
     -- the fencing token of who makes it: an attempt on the document
     attempt bigint not null,
-    status text not null default 'making' check (status in ('making', 'whole', 'failed')),
+    -- waiting: for the embedding job
+    status text not null default 'making' check (status in ('making', 'waiting', 'whole', 'failed')),
     reason text,
     -- what it was made of, and how
     content_hash bytea,
@@ -39,7 +40,7 @@ create policy tenant on editions using (tenant_id = (select current_tenant()));
 create policy sweep on editions for select to ragzero_reindex using (sweeping());
 grant select, insert, update, delete on editions to ragzero_ingest;
 grant select, update, delete on editions to ragzero_query;
-grant select, delete on editions to ragzero_embed;
+grant select, update (status, reason), delete on editions to ragzero_embed;
 grant select on editions to ragzero_reindex;
 
 -- An exchange counts for itself, all at once.

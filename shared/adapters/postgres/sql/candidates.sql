@@ -33,13 +33,16 @@ where k.tenant_id = %(tenant)s and (%(name)s::text is null or live.name = %(name
 order by live.name
 
 -- name: lacking
--- Documents to look at, in the order of their ids, but for those that cannot be read.
+-- Documents to look at, in the order of their ids, but for those that cannot be read, or wait for the embedding job.
 select d.id, d.key, d.done_sequencer
 from collections k
 join documents d on d.collection_id = k.candidate_of and d.published_generation is not null and d.staged is null
 left join editions e on e.document_id = d.id and e.collection_id = k.id and e.content_hash = d.content_hash
 where k.tenant_id = %(tenant)s and k.id = %(id)s and (%(after)s::uuid is null or d.id > %(after)s::uuid)
-  and not coalesce(e.status in ('whole', 'failed') and (k.pipeline is null or e.pipeline = k.pipeline), false)
+  and not coalesce((k.pipeline is null or e.pipeline = k.pipeline)
+                   and (e.status in ('whole', 'failed')
+                        or exists (select from embed_waiting w
+                                   where w.document_id = d.id and w.generation = e.generation)), false)
 order by d.id
 limit %(limit)s
 
@@ -116,6 +119,9 @@ with few as materialized (
 ), removed as (
     delete from chunks c using few
     where c.document_id = few.document_id and c.generation = few.generation and c.collection_id = %(candidate)s
+), moot as (
+    delete from embed_waiting w using few
+    where w.document_id = few.document_id and w.generation = few.generation
 ), done as (
     delete from editions e using few where e.document_id = few.document_id and e.collection_id = %(candidate)s
 )

@@ -99,7 +99,9 @@ from (
     where c.document_id = %(id)s and c.generation = %(generation)s
       and not exists (select from {vectors} v where v.chunk_id = c.id)
       and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
-      and exists (select from collections k where k.id = c.collection_id and k.candidate_of is null)
+      and exists (select from collections k
+                  where k.id = c.collection_id
+                    and case when %(edition)s then k.candidate_state <> 'going' else k.candidate_of is null end)
 ) as missing
 group by slice
 order by slice
@@ -111,6 +113,13 @@ select coalesce(sum(chunks), 0)::bigint as chunks from embed_work where tenant_i
 -- Who deletes the row publishes, or gives up: two jobs that finish one document at once do it once.
 delete from embed_waiting where document_id = %(id)s and generation = %(generation)s returning 1 as taken
 
+-- name: end_edition
+-- Of one that waited. The document is searchable as before.
+update editions set status = %(status)s, reason = %(reason)s
+where document_id = %(id)s and generation = %(generation)s and status = 'waiting'
+  and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
+returning chunks
+
 -- name: extend
 update documents set lease_until = now() + make_interval(secs => %(lease)s)
 where id = %(id)s and attempt = %(attempt)s
@@ -120,8 +129,9 @@ returning 1 as held
 update documents set lease_until = null where id = %(id)s and attempt = %(attempt)s
 
 -- name: touch
--- The bytes are what is published already; only the envelope changed.
-with moot as (delete from embed_waiting where document_id = %(id)s)
+-- The bytes are what is published already; only the envelope changed. An edition of them may wait on.
+with moot as (delete from embed_waiting w where document_id = %(id)s and not exists (
+    select from editions e where e.document_id = w.document_id and e.generation = w.generation and e.status = 'waiting'))
 update documents
 set etag = %(etag)s, version_id = %(version_id)s, metadata = %(metadata)s, bytes = %(bytes)s,
     done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
@@ -130,8 +140,9 @@ set etag = %(etag)s, version_id = %(version_id)s, metadata = %(metadata)s, bytes
 where id = %(id)s and attempt = %(attempt)s
 
 -- name: settle
--- Nothing to do for this event: the very version it speaks of was worked on before.
-with moot as (delete from embed_waiting where document_id = %(id)s)
+-- Nothing to do for this event: the very version it speaks of was worked on before. Its edition may wait on.
+with moot as (delete from embed_waiting w where document_id = %(id)s and not exists (
+    select from editions e where e.document_id = w.document_id and e.generation = w.generation and e.status = 'waiting'))
 update documents
 set staged = null, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')), lease_until = null,
     status = case when published_generation is null then 'failed' else 'searchable' end,

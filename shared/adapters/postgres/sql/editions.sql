@@ -9,8 +9,9 @@ select d.id as document, d.key, d.content_hash, live.name as live, k.id, k.langu
 from documents d
 join collections live on live.id = d.collection_id
 join collections k on k.candidate_of = live.id and k.candidate_state <> 'going'
-left join editions e on e.document_id = d.id and e.collection_id = k.id and e.status <> 'making'
-    and e.content_hash = d.content_hash
+left join editions e on e.document_id = d.id and e.collection_id = k.id and e.content_hash = d.content_hash
+    and (e.status in ('whole', 'failed')
+         or exists (select from embed_waiting w where w.document_id = d.id and w.generation = e.generation))
 where d.id = any(%(documents)s) and d.published_generation is not null and d.staged is null
 
 -- name: begin
@@ -28,6 +29,8 @@ with claimed as (
                         and e.content_hash = %(content_hash)s and e.pipeline = %(pipeline)s)
     returning id, tenant_id, collection_id, bucket, key, status, etag, version_id, content_hash, pipeline, metadata,
               generation, published_generation, attempt
+), moot as (
+    delete from embed_waiting where document_id in (select id from claimed)
 ), begun as (
     insert into editions (document_id, tenant_id, collection_id, generation, attempt)
     select id, tenant_id, %(collection)s, generation, attempt from claimed
@@ -38,7 +41,8 @@ with claimed as (
 select * from claimed
 
 -- name: finish
--- No row: the document is another worker's now, the candidate is going, or another space has become the active one.
+-- Or it waits for the embedding job. No row: the document is another worker's now, the candidate is going, or another
+-- space has become the active one.
 with done as (
     update editions
     set status = %(status)s, reason = %(reason)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
@@ -53,3 +57,7 @@ with done as (
 )
 update documents set lease_until = null where id in (select document_id from done) and attempt = %(attempt)s
 returning 1 as done
+
+-- name: wait
+insert into embed_waiting (document_id, tenant_id, generation)
+select %(id)s, %(tenant)s, %(generation)s where (select hold_spaces())
