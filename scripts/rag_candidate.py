@@ -16,7 +16,7 @@ from scripts.rag import Failure, call, console
 from shared.client import Ragzero
 
 _CANDIDATES = "/v1/index/candidates"
-_PAGE = 100
+_PAGE, _RATE = 100, 20.0  # documents, and so many a second
 _LOOK_S, _AGAIN_S = 1.0, 120.0
 
 
@@ -46,14 +46,15 @@ def apply(api: Ragzero, given: argparse.Namespace) -> int:
 
 def _tell(api: Ragzero, given: argparse.Namespace) -> None:
     """Page by page, so that ingest has time for what is uploaded, too."""
+    rate = given.rate or _RATE
     after, more = None, True
     while more:
         started = monotonic()
         page = {"after": after, "limit": _PAGE}
         told = call(api, "POST", f"{_CANDIDATES}/{given.collection}/build", json=page)
         after, more = told["next"], told["next"] is not None
-        if more and given.rate:
-            sleep(max(0.0, told["told"] / given.rate - (monotonic() - started)))
+        if more:
+            sleep(max(0.0, told["told"] / rate - (monotonic() - started)))
 
 
 def _wait(api: Ragzero, name: str, left: int) -> None:

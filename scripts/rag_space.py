@@ -183,7 +183,11 @@ def add_commands(command: Callable[..., Any]) -> None:
     )
     one.add_argument("--torch", metavar="MODEL", help="encode with the original: a folder, or a hub id")
     one.add_argument("--revision", help="the hub's commit of it")
-    one.add_argument("--rate", type=float, help="at most so many texts a second; documents, of a collection")
+    one.add_argument(
+        "--rate",
+        type=float,
+        help="at most so many texts a second; of a collection, documents (20 unless said)",
+    )
     _add_build_options(one)
     one.add_argument("--follow", action="store_true", help="go on with what is uploaded from now on")
     one = command(

@@ -121,9 +121,10 @@ class EditionMaker:
             return None
         try:
             return self._make(tenant, wanted, cut, pipeline, embedder, deadline)
-        except (RagzeroError, OSError) as error:
+        except Exception as error:  # one document's trouble is its own
             metrics.count("editions", outcome="unfinished")
-            _log.warning("edition_unfinished", document=str(wanted.document), reason=str(error))
+            name = type(error).__name__
+            _log.warning("edition_unfinished", document=str(wanted.document), error=name, reason=str(error))
             return None
 
     def _make(

@@ -44,6 +44,7 @@ from tests.support.candidates import (
     told,
 )
 from tests.support.installation import Installation
+from tests.support.model_change import build, fill, know_both
 from tests.support.operating import client
 from tests.support.sweeping import sweeping, work_off
 
@@ -585,3 +586,28 @@ def test_the_whole_change_by_the_commands_people_use(
         assert "the chunks of 5 documents" in run("index", "reclaim", *of)[1]
         assert run("index", "rollback", *of, "--reason", "too late")[0] == 1
     assert faulty(town) == []
+
+
+def test_a_change_of_the_model_takes_candidates_along(town: Installation, next_model_dir: Path) -> None:
+    """A space that lacks what an exchange would show is not complete."""
+    know_both(town, next_model_dir)
+    following = OnnxEmbedder.load(next_model_dir)
+    with client(town, next_model_dir=next_model_dir) as api:
+        built(api, town)
+        space = build(town, following)
+        town.rows(
+            f"delete from vectors_{space} v using editions e where e.document_id = v.document_id"
+            " and e.generation = v.generation returning 1"
+        )
+        refused = api.post(f"/v1/index/spaces/{space}/promote", json={"force_reason": "hurry"})
+        assert (refused.status_code, "lacks the vectors" in refused.text) == (409, True), refused.text
+        fill(town, space, following.encode)
+        town.put("late.txt", rules("the late one"))
+        work_off(town)
+        assert api.post(f"/v1/index/spaces/{space}/promote", json={"force_reason": "x"}).status_code == 200
+        promoted(api)
+        assert answered(api, "the late one")
+    (lacking,) = town.rows(
+        f"select count(*) as n from chunks c where not exists (select from vectors_{space} v where v.chunk_id = c.id)"
+    )
+    assert (lacking["n"], faulty(town)) == (0, [])

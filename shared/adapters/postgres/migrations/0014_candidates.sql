@@ -148,6 +148,8 @@ alter table collection_changes enable row level security;
 alter table collection_changes force row level security;
 create policy tenant on collection_changes using (tenant_id = (select current_tenant()));
 grant select, insert on collection_changes to ragzero_query;
+create policy sweep on collection_changes to ragzero_reindex using (sweeping());
+grant select (tenant_id), delete on collection_changes to ragzero_reindex;
 
 -- An evaluation in a candidate: of which one, and of which collection that was.
 alter table evaluations

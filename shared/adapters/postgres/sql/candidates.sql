@@ -19,11 +19,13 @@ select k.id, live.name as collection, k.candidate_state as state, k.language::te
        live.chunks as live_chunks, k.created_at, counted.lacking, counted.unreadable, waits.on_the_way
 from collections k join collections live on live.id = k.candidate_of
 cross join lateral (
-    select count(*) as lacking, count(*) filter (where e.status = 'failed') as unreadable
+    select count(*) as lacking, count(*) filter (
+        where e.status = 'failed' and e.collection_id = k.id and e.content_hash = d.content_hash) as unreadable
     from documents d
-    left join editions e on e.document_id = d.id and e.collection_id = k.id and e.content_hash = d.content_hash
+    left join editions e on e.document_id = d.id
     where d.collection_id = live.id and d.published_generation is not null
-      and not coalesce(e.status = 'whole' and (k.pipeline is null or e.pipeline = k.pipeline), false)
+      and not coalesce(e.collection_id = k.id and e.content_hash = d.content_hash and e.status = 'whole'
+                       and (k.pipeline is null or e.pipeline = k.pipeline), false)
 ) as counted
 cross join lateral (
     select count(*) as on_the_way from embed_waiting w join documents d on d.id = w.document_id
@@ -37,9 +39,10 @@ order by live.name
 select d.id, d.key, d.done_sequencer
 from collections k
 join documents d on d.collection_id = k.candidate_of and d.published_generation is not null and d.staged is null
-left join editions e on e.document_id = d.id and e.collection_id = k.id and e.content_hash = d.content_hash
+left join editions e on e.document_id = d.id
 where k.tenant_id = %(tenant)s and k.id = %(id)s and (%(after)s::uuid is null or d.id > %(after)s::uuid)
-  and not coalesce((k.pipeline is null or e.pipeline = k.pipeline)
+  and not coalesce(e.collection_id = k.id and e.content_hash = d.content_hash
+                   and (k.pipeline is null or e.pipeline = k.pipeline)
                    and (e.status in ('whole', 'failed')
                         or exists (select from embed_waiting w
                                    where w.document_id = d.id and w.generation = e.generation)), false)
@@ -52,13 +55,15 @@ select pg_advisory_xact_lock(7291004, hashtext(current_tenant()::text))
 
 -- name: exchange
 -- Each document goes over to its edition, and the edition is what the document was. In the order of their ids, which is
--- how whoever locks several of them does it.
+-- how whoever locks several of them does it. + 0: each is found by its document, whatever is estimated; right after an
+-- exchange the statistics say that a collection has next to nothing, and one list would be gone through for each of the
+-- other.
 with pairs as materialized (
     select d.id, d.collection_id as from_collection, d.published_generation as from_generation, d.pipeline as from_pipeline,
            d.media_type as from_media_type, d.pages as from_pages, d.flags as from_flags, d.chunks as from_chunks,
            e.collection_id, e.generation, e.pipeline, e.media_type, e.pages, e.flags, e.chunks
     from documents d join editions e on e.document_id = d.id
-    where d.collection_id = %(live)s and d.published_generation is not null and e.collection_id = %(candidate)s
+    where d.collection_id = %(live)s and d.published_generation is not null and e.collection_id + 0 = %(candidate)s
       and e.status = 'whole' and e.content_hash = d.content_hash
     order by d.id
     for update of d

@@ -198,8 +198,10 @@ with closed as (
     delete from answer_feedback where tenant_id in (select id from closed) returning 1
 ), runs as (
     delete from evaluations where tenant_id in (select id from closed) returning 1
+), exchanged as (
+    delete from collection_changes where tenant_id in (select id from closed) returning 1
 )
-select (select count(*) from feedback) + (select count(*) from runs) as removed
+select (select count(*) from feedback) + (select count(*) from runs) + (select count(*) from exchanged) as removed
 
 -- name: sleeping_work
 -- Chunks that wait for the embedding job while nobody works on any; no row when nothing waits that long.
