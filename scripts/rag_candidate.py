@@ -40,6 +40,8 @@ def apply(api: Ragzero, given: argparse.Namespace) -> int:
     _say(f"{found['documents']} documents, {found['chunks']} chunks; it was {found['live_chunks']}")
     if found["unreadable"]:
         _say(f"{found['unreadable']} documents cannot be read like that: it cannot be promoted")
+        for one in found["refused"]:
+            _say(f"  {one['document_id']}: {one['reason']}")
     _say(f"scripts/rag eval run FILE --candidate {given.collection}, then index promote")
     return 1 if found["unreadable"] else 0
 

@@ -27,6 +27,11 @@ class SettingsView(BaseModel):
     overlap_tokens: int | None
 
 
+class Refused(BaseModel):
+    document_id: UUID
+    reason: str
+
+
 class CandidateView(BaseModel):
     id: int
     collection: str
@@ -40,6 +45,7 @@ class CandidateView(BaseModel):
     live_chunks: int
     lacking: int = Field(description="Documents that it does not have as they are now.")
     unreadable: int = Field(description="Of those lacking: cut like that, nothing comes of them.")
+    refused: list[Refused] = Field(description="Of those unreadable, twenty at most.")
     on_the_way: int = Field(description="Documents that wait for the embedding job first.")
     created_at: datetime
 

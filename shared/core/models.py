@@ -310,7 +310,8 @@ CandidateState = Literal["building", "retired", "going"]
 class Candidate:
     """The other side of a collection: to come, or what it was before. live: how the collection is now.
 
-    lacking: documents that it does not have as they are now, of them unreadable ones; on_the_way: those that wait for
+    lacking: documents that it does not have as they are now, of them unreadable ones, some of which are named in refused;
+    on_the_way: those that wait for
     the embedding job, and will be in the collection.
     """
 
@@ -327,6 +328,7 @@ class Candidate:
     unreadable: int
     on_the_way: int
     created_at: datetime
+    refused: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

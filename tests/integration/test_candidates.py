@@ -25,6 +25,7 @@ from scripts.local.event_source import LambdaContext
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.sql import load
 from shared.telemetry.checkpoints import set_checkpoint_hook
 from tests.faults.test_embed_job import NOBODY, CpuEncoder
 from tests.integration.test_embed_job import make_job
@@ -47,6 +48,7 @@ from tests.support.installation import Installation
 from tests.support.model_change import build, fill, know_both
 from tests.support.operating import client
 from tests.support.sweeping import sweeping, work_off
+from tests.support.waiting import until
 
 NAMES = ("harbour", "market", "island", "bridge")
 
@@ -359,6 +361,24 @@ def test_what_was_cut_for_the_collection_as_it_was_is_not_published_after_the_ex
     assert all(len(one["text"].split()) < 40 for one in answered(api, "the late one"))
 
 
+def test_an_exchange_waits_for_whoever_is_publishing(town: Installation, api: TestClient) -> None:
+    """Also for a document that is new, of which there is no row that it could wait for."""
+    built(api, town)
+    done: list[dict[str, Any]] = []
+    thread = threading.Thread(target=lambda: done.append(promoted(api)))
+    with (
+        closing(Database(town.url("ragzero_ingest"))) as database,
+        database.transaction(town.tenant) as cursor,
+    ):
+        cursor.execute(load("documents")["lock_any"], {"id": uuid.uuid4()})
+        thread.start()
+        until(lambda: town.rows("select 1 from pg_stat_activity where wait_event = 'advisory'"))
+        assert done == []
+    thread.join(60)
+    assert done[0]["kind"] == "promote"
+    assert faulty(town) == []
+
+
 def test_an_upload_does_not_wait_for_an_edition_of_what_it_replaces(
     town: Installation, api: TestClient
 ) -> None:
@@ -400,9 +420,7 @@ def test_a_candidate_that_lacks_documents_is_refused_and_one_that_cannot_have_th
     told(api)
     work_off(town)
     assert (seen(api)["lacking"], seen(api)["unreadable"]) == (5, 5)
-    assert town.rows("select distinct reason from editions") == [
-        {"reason": "no_text: the file contains no text"}
-    ]
+    assert {one["reason"] for one in seen(api)["refused"]} == {"no_text: the file contains no text"}
     refused = api.post(f"{PLACE}/default/promote", json={"force_reason": "hurry"})
     assert (refused.status_code, "5 of them cannot be read" in refused.text) == (409, True)
     assert faulty(town) == []
@@ -465,6 +483,7 @@ def test_large_documents_go_to_the_embedding_job_which_publishes_nothing(
     assert told(api) == 0, "they wait"
     why = api.get("/v1/index/why", params={"key": "harbour.txt"}).json()
     assert (why["code"], answered(api) == before) == ("searchable", True)
+    (begun,) = town.rows("select generation from documents where key = 'harbour.txt'")
     town.put("harbour.txt", rules("harbour"), {"acl": "harbour"})
     town.put("market.txt", "The market is closed.")
     town.delete("island.txt")
@@ -473,6 +492,7 @@ def test_large_documents_go_to_the_embedding_job_which_publishes_nothing(
         "select d.key from embed_waiting w join documents d on d.id = w.document_id order by 1"
     )
     assert [row["key"] for row in documents] == ["bridge.txt", "harbour.txt"]
+    assert town.document("harbour.txt")["generation"] == begun["generation"], "it is not made anew"
     with closing(DocumentStore(Database(town.url("ragzero_embed")))) as store:
         waiting = town.document("bridge.txt")["id"]
         (edition,) = town.rows("select generation from editions where document_id = %s", waiting)

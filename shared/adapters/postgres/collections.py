@@ -55,7 +55,7 @@ class CollectionStore:
             if not (row["empty"] or reread):
                 raise Conflict(
                     f"the collection {name!r} is not empty; other settings would need its documents indexed anew:"
-                    " make another collection, empty this one first, or say reread"
+                    " build a candidate (scripts/rag index apply --collection), empty this one first, or say reread"
                 )
             known = {**row, **changes}
             check_language(cursor, known["language"])

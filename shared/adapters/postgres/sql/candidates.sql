@@ -12,11 +12,13 @@ returning id
 
 -- name: list
 -- lacking: documents without an edition of their content, of them unreadable ones; and on_the_way is what waits for the
--- embedding job, cut as the collection says.
+-- embedding job, cut as the collection says. refused: some of the unreadable ones.
 select k.id, live.name as collection, k.candidate_state as state, k.language::text, k.chunk_tokens, k.overlap_tokens,
        live.language::text as live_language, live.chunk_tokens as live_chunk_tokens,
        live.overlap_tokens as live_overlap_tokens, k.documents, k.chunks, live.id as live_id,
-       live.chunks as live_chunks, k.created_at, counted.lacking, counted.unreadable, waits.on_the_way
+       live.chunks as live_chunks, k.created_at, counted.lacking, counted.unreadable, waits.on_the_way,
+       array(select jsonb_build_object('document_id', e.document_id, 'reason', e.reason) from editions e
+             where e.collection_id = k.id and e.status = 'failed' order by e.document_id limit 20) as refused
 from collections k join collections live on live.id = k.candidate_of
 cross join lateral (
     select count(*) as lacking, count(*) filter (
