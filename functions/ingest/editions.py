@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection as Several
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -21,7 +22,7 @@ from uuid import UUID
 from functions.ingest.cutting import Cut
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
 from shared.core.errors import RagzeroError, UnreadableDocument
-from shared.core.models import Chunk, Claim, Collection, Edition, ObjectState, ParsedDocument, Wanted
+from shared.core.models import Chunk, Claim, Collection, Edition, ParsedDocument, Wanted
 from shared.core.ports import Embedder
 from shared.telemetry import checkpoint, get_logger, metrics
 
@@ -47,9 +48,13 @@ class Store(Protocol):
     def fail(self, claim: Claim, pipeline: str, reason: str) -> None: ...
 
 
+class Object(Protocol):
+    def read(self) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class Objects(Protocol):
-    def head(self, key: str) -> ObjectState | None: ...
-    def read(self, state: ObjectState) -> bytes: ...
+    def get(self, key: str) -> Object | None: ...
 
 
 class Parsers(Protocol):
@@ -149,9 +154,12 @@ class EditionMaker:
 
     def _bytes(self, wanted: Wanted) -> bytes | None:
         """None when the object is another one by now, or none: its own event is on the way."""
-        state = self._bucket.head(wanted.key)
-        data = None if state is None else self._bucket.read(state)
-        return data if data is not None and hashlib.sha256(data).digest() == wanted.content_hash else None
+        found = self._bucket.get(wanted.key)
+        if found is None:
+            return None
+        with closing(found):
+            data = found.read()
+        return data if hashlib.sha256(data).digest() == wanted.content_hash else None
 
     def _read(self, wanted: Wanted, data: bytes, cut: Cut, pipeline: str, embedder: Embedder) -> _Read:
         try:
