@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import sys
@@ -20,7 +21,7 @@ from functions.ingest import editions
 from functions.ingest.handler import handle
 from functions.ingest.wiring import build as build_ingest
 from functions.query import candidates
-from scripts import rag, rag_candidate
+from scripts import backup, rag, rag_candidate
 from scripts.local.event_source import LambdaContext
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from shared.adapters.postgres.connection import Database
@@ -28,6 +29,7 @@ from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.postgres.sql import load
 from shared.telemetry.checkpoints import set_checkpoint_hook
 from tests.faults.test_embed_job import NOBODY, CpuEncoder
+from tests.integration.test_backup import emptied
 from tests.integration.test_embed_job import make_job
 from tests.support.access import bearer, new_key, new_tenant
 from tests.support.api import serving
@@ -44,8 +46,8 @@ from tests.support.candidates import (
     seen,
     told,
 )
-from tests.support.installation import Installation
-from tests.support.model_change import build, fill, know_both
+from tests.support.installation import Databases, Installation
+from tests.support.model_change import admin_url, build, fill, know_both
 from tests.support.operating import client
 from tests.support.sweeping import sweeping, work_off
 from tests.support.waiting import until
@@ -631,3 +633,31 @@ def test_a_change_of_the_model_takes_candidates_along(town: Installation, next_m
         f"select count(*) as n from chunks c where not exists (select from vectors_{space} v where v.chunk_id = c.id)"
     )
     assert (lacking["n"], faulty(town)) == (0, [])
+
+
+def test_a_backup_brings_back_what_a_collection_was_and_is(
+    town: Installation, api: TestClient, databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = answered(api)
+    built(api, town)
+    promoted(api)
+    after = answered(api)
+    monkeypatch.setenv("RAGZERO_BACKUP_KEY", "ab" * 32)
+    for name, options in (("whole", ["--index"]), ("small", [])):
+        monkeypatch.setenv("DATABASE_ADMIN_URL", admin_url(town))
+        (tmp_path / name).mkdir()
+        assert backup.main(["make", str(tmp_path / name), *options]) == 0
+        (file,) = (tmp_path / name).glob("*.backup")
+        restored = dataclasses.replace(town, database=databases.create())
+        try:
+            monkeypatch.setenv("DATABASE_ADMIN_URL", emptied(databases, restored.database))
+            assert backup.main(["restore", str(file)]) == 0
+            assert faulty(restored) == []
+            with client(restored) as theirs:
+                if options:
+                    assert answered(theirs) == after
+                    rolled_back(theirs)
+                    assert answered(theirs) == before
+                assert seen(theirs)["documents"] == (5 if options else 0)
+        finally:
+            restored.close()
