@@ -22,7 +22,7 @@ from uuid import UUID
 from functions.ingest.cutting import Cut
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
 from shared.core.errors import RagzeroError, UnreadableDocument
-from shared.core.models import Chunk, Claim, Collection, Edition, ParsedDocument, Wanted
+from shared.core.models import Chunk, Claim, Collection, Edition, ObjectState, ParsedDocument, Wanted
 from shared.core.ports import Embedder
 from shared.telemetry import checkpoint, get_logger, metrics
 
@@ -49,6 +49,8 @@ class Store(Protocol):
 
 
 class Object(Protocol):
+    @property
+    def state(self) -> ObjectState: ...
     def read(self) -> bytes: ...
     def close(self) -> None: ...
 
@@ -104,8 +106,7 @@ class EditionMaker:
     def make(
         self, looked_at: Mapping[UUID, Several[UUID]], embedder: Embedder, deadline: float
     ) -> list[Made]:
-        """looked_at: documents by tenant. embedder: of the active space; deadline:
-        time.monotonic() seconds."""
+        """looked_at: documents by tenant. embedder: of the active space; deadline: time.monotonic() seconds."""
         made: list[Made] = []
         for tenant, documents in looked_at.items():
             try:
@@ -158,8 +159,8 @@ class EditionMaker:
         if found is None:
             return None
         with closing(found):
-            data = found.read()
-        return data if hashlib.sha256(data).digest() == wanted.content_hash else None
+            data = found.read() if found.state.bytes == wanted.size else None
+        return data if data is not None and hashlib.sha256(data).digest() == wanted.content_hash else None
 
     def _read(self, wanted: Wanted, data: bytes, cut: Cut, pipeline: str, embedder: Embedder) -> _Read:
         try:

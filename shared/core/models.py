@@ -341,6 +341,7 @@ class Wanted:
     document: UUID
     key: str
     content_hash: bytes
+    size: int
     candidate: Collection
     building: bool
     made_with: str | None

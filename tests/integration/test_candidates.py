@@ -222,23 +222,23 @@ def test_who_asks_while_it_is_exchanged_sees_one_cut_or_the_other(
     found: set[str] = set()
     over = threading.Event()
 
-    def ask() -> None:
-        with client(town) as reader:
-            while not over.is_set():
-                seen_now = {cuts[one["chunk_id"]] for one in answered(reader)}
-                found.update(seen_now)
-                if len(seen_now) != 1:
-                    mixed.append(seen_now)
+    def ask(reader: TestClient) -> None:
+        while not over.is_set():
+            seen_now = {cuts[one["chunk_id"]] for one in answered(reader)}
+            found.update(seen_now)
+            if len(seen_now) != 1:
+                mixed.append(seen_now)
 
-    readers = [threading.Thread(target=ask) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for _ in range(3):
-        promoted(api)
-        rolled_back(api)
-    over.set()
-    for reader in readers:
-        reader.join(60)
+    with client(town) as one, client(town) as another:
+        readers = [threading.Thread(target=ask, args=(reader,)) for reader in (one, another)]
+        for reader in readers:
+            reader.start()
+        for _ in range(3):
+            promoted(api)
+            rolled_back(api)
+        over.set()
+        for reader in readers:
+            reader.join(60)
     assert mixed == []
     assert found <= {"before", "after"}
     assert found

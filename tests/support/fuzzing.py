@@ -61,6 +61,7 @@ MEANT: Mapping[str, Mapping[str, str]] = {
     "POST /v1/documents": {"metadata": FORM},
     "POST /v1/embeddings": {"dimensions": MODEL, "input": MODEL},
     "POST /v1/evaluations/{id}/questions": {"filter": FILTER},
+    "POST /v1/index/candidates": dict.fromkeys(("language", "chunk_tokens", "overlap_tokens"), DATABASE),
     "POST /v1/query": {"filter": FILTER},
     "POST /v1/search": {"filter": FILTER},
     "POST /v1/uploads": {"files": SETTINGS, "metadata": SETTINGS},

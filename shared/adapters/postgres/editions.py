@@ -92,7 +92,13 @@ def _wanted(row: DictRow) -> Wanted:
         row["created_at"],
     )
     return Wanted(
-        row["document"], row["key"], row["content_hash"], candidate, row["building"], row["made_with"]
+        row["document"],
+        row["key"],
+        row["content_hash"],
+        row["bytes"],
+        candidate,
+        row["building"],
+        row["made_with"],
     )
 
 

@@ -3,7 +3,7 @@
 -- name: wanted
 -- Documents whose collection has a candidate, with how their edition was made if it is of the same content: as it is then,
 -- or as it cannot be read.
-select d.id as document, d.key, d.content_hash, live.name as live, k.id, k.language::text, k.chunk_tokens,
+select d.id as document, d.key, d.bytes, d.content_hash, live.name as live, k.id, k.language::text, k.chunk_tokens,
        k.overlap_tokens, k.documents, k.chunks, k.created_at, k.candidate_state = 'building' as building,
        e.pipeline as made_with
 from documents d
