@@ -51,15 +51,10 @@ class CandidateStore:
                 check_language(cursor, language)
             made = cursor.execute(_SQL["make"], values).fetchone()
             candidate = _known(cursor, tenant, name)
-        wanted = Settings(
-            language or candidate.live.language,
-            *(sizes or (candidate.live.chunk_tokens, candidate.live.overlap_tokens)),
-        )
-        if made is None and (candidate.state, candidate.settings) != ("building", wanted):
-            raise Conflict(
-                f"the collection {name!r} has a candidate already, {candidate.state}, with {candidate.settings}:"
-                " promote it, or reclaim it first"
-            )
+        live = candidate.live
+        wanted = Settings(language or live.language, *(sizes or (live.chunk_tokens, live.overlap_tokens)))
+        if made is None:
+            _check_same(candidate, wanted)
         return candidate
 
     def get(self, tenant: UUID, name: str) -> Candidate:
@@ -143,6 +138,14 @@ class CandidateStore:
             cursor.execute(_SQL["forget_lexemes"], values)
             cursor.execute(_SQL["remove"], values)
         return True
+
+
+def _check_same(candidate: Candidate, wanted: Settings) -> None:
+    if (candidate.state, candidate.settings) != ("building", wanted):
+        raise Conflict(
+            f"the collection {candidate.collection!r} has a candidate already, {candidate.state}, with"
+            f" {candidate.settings}: promote it, or reclaim it first"
+        )
 
 
 def _turn(cursor: Cursor[DictRow], values: Row) -> None:
