@@ -137,8 +137,10 @@ def _fields(error: Exception) -> dict[str, Any]:
     return {"field": field} if field else {}
 
 
-async def _invalid(_request: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if told := _not_as_json(request, error):
+        return problem(422, "invalid-input", told, errors=[{"field": "Content-Type", "problem": told}])
     found = [
         {"field": ".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), "problem": e["msg"]}
         for e in error.errors()
@@ -147,13 +149,25 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     return problem(422, "invalid-input", detail, errors=found)
 
 
+def _not_as_json(request: Request, error: RequestValidationError) -> str | None:
+    """What to do about a body that nobody has read as JSON, because its type was not said or another."""
+    sent = request.headers.get("content-type", "nothing")
+    unread = any(one["type"] == "model_attributes_type" and one["loc"] == ("body",) for one in error.errors())
+    if not unread or "json" in sent:
+        return None
+    return f"the body is read as JSON where Content-Type says application/json, not {sent[:80]!r}"
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     name = _TITLES.get(error.status_code, "http-error")
-    headers = dict(error.headers or {})
+    headers, detail = dict(error.headers or {}), str(error.detail)
+    if error.status_code == 404 and detail == "Not Found":
+        detail = f"there is nothing at {request.url.path[:80]}; /docs says what there is"
     if error.status_code == 405 and (allowed := _methods(request)):
         headers["Allow"] = allowed
-    return problem(error.status_code, name, str(error.detail), headers=headers)
+        detail = f"{request.method} is not taken here, only {allowed}"
+    return problem(error.status_code, name, detail, headers=headers)
 
 
 def _methods(request: Request) -> str:

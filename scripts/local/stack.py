@@ -221,6 +221,7 @@ class Stack:
             "RAGZERO_BUCKET": BUCKET,
             "RAGZERO_DEFAULT_TENANT": self.secrets.tenant,
             "RAGZERO_MODEL_DIR": str(self._model_dir),
+            "RAGZERO_WEBHOOKS_PRIVATE": "1",  # whoever tries them out listens on this machine
             **self._redis(),
             **self.variables,
         }

@@ -158,6 +158,14 @@ def test_34_method_override_headers_are_ignored(quiet_api: TestClient) -> None:
     refused(quiet_api.get("/v1/query", headers={"X-HTTP-Method-Override": "POST"}), 405)
 
 
+def test_a_newcomers_slips_are_told_in_words(quiet_api: TestClient) -> None:
+    typed = quiet_api.post("/v1/query", content='{"question": "x"}', headers={"Content-Type": "text/plain"})
+    refused(typed, 422)
+    assert "Content-Type says application/json, not 'text/plain'" in typed.json()["detail"]
+    assert "there is nothing at /v1/querry" in quiet_api.post("/v1/querry").json()["detail"]
+    assert quiet_api.get("/v1/query").json()["detail"] == "GET is not taken here, only POST"
+
+
 @pytest.mark.parametrize("path", ["/v1/documents/{}", "/v1/answers/{}"])
 def test_31_an_unknown_id_is_404_and_a_malformed_one_422(quiet_api: TestClient, path: str) -> None:
     refused(quiet_api.get(path.format(uuid.uuid4())), 404)

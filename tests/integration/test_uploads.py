@@ -20,6 +20,7 @@ from tests.support.installation import Installation
 from tests.support.sweeping import sweeping
 
 TEXT = b"The lighthouse on the eastern mole was built in 1911 of red brick."
+BROKEN = b"\x00\xff\xd8" * 9
 
 
 def begun(api: TestClient, *files: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -40,11 +41,11 @@ def test_a_batch_is_uploaded_and_its_job_tells_how_far_it_is(
     installation: Installation, api: TestClient
 ) -> None:
     files = [named(f"notes/{n}.txt", metadata={"year": 1911, "title": "Möle"}) for n in range(3)]
-    batch = begun(api, *files, named("picture.txt", b"\x00\xff\xd8" * 9), collection="harbour")
+    batch = begun(api, *files, named("picture.txt", BROKEN), collection="harbour")
     assert api.get(batch["job_url"]).json()["counts"]["pending"] == 4
     for ticket in batch["uploads"][:3]:
         assert send(ticket).status_code == 204
-    assert send(batch["uploads"][3], b"\x00\xff\xd8" * 9).status_code == 204
+    assert send(batch["uploads"][3], BROKEN).status_code == 204
     installation.deliver()
 
     job = api.get(batch["job_url"]).json()
@@ -118,9 +119,9 @@ def test_a_job_takes_so_many_files_and_none_when_it_deletes(
 
 def test_a_job_is_about_its_own_documents(installation: Installation, api: TestClient) -> None:
     """Neither shown nor deleted with those of another one, or of none."""
-    batch = begun(api, named("mine.txt"))
+    batch, other = begun(api, named("mine.txt")), begun(api, named("broken.txt", BROKEN))
     assert send(batch["uploads"][0]).status_code == 204
-    installation.put("broken.txt", b"\x00\xff\xd8" * 9)
+    assert send(other["uploads"][0], BROKEN).status_code == 204
     installation.put("old.txt", TEXT, {"year": "1911"})
     installation.deliver()
     removed = api.post("/v1/deletions", json={"filter": {"year": 1911}}).json()
