@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import psycopg
 from numpy.typing import NDArray
 from pgvector import Vector
@@ -179,10 +180,10 @@ class Bench:
         statement = searcher.statement(False, True, compiled(None), space, keywords=False)
 
         def values(vector: Vectors) -> dict[str, Any]:
-            return searcher.parameters(scope, vector, _DEPTH, space) | {"dense_weight": 1.0}
+            return searcher.parameters(scope, vector, _DEPTH, space, keywords=False)
 
         taken = values(self._asked[0])["nearest"]
-        width = storage.width(space.storage, taken)
+        width = storage.widths(space.storage)[0]
         self._caller.execute(f"set hnsw.ef_search = {width}".encode())
         self._caller.execute("set hnsw.iterative_scan = relaxed_order")
         self._require_index(self._caller, statement, values(self._asked[0]), space)
@@ -198,8 +199,9 @@ class Bench:
         space: Space,
         there: Sequence[set[int]],
     ) -> dict[str, Any]:
-        times, hits = [], 0
+        times, hits, server, cpu = [], 0, psutil.Process(db.info.backend_pid), 0.0
         for repeat in range(2):
+            cpu = sum(server.cpu_times()[:2])
             for vector, truth in zip(self._asked, there, strict=True):
                 parameters = values(vector) | _bound(space, vector)
                 started = time.perf_counter()
@@ -211,6 +213,7 @@ class Bench:
             "recall_at_10": round(hits / (_DEPTH * len(self._asked)), 4),
             "p50_ms": percentile(times, 0.5),
             "p95_ms": percentile(times, 0.95),
+            "server_cpu_ms": round((sum(server.cpu_times()[:2]) - cpu) * 1000 / len(times), 3),
         }
 
     def _require_index(
@@ -253,14 +256,16 @@ def _ratios(figures: dict[Storage, dict[str, Any]]) -> dict[str, Any]:
     """Of the statement's time to that of bare SQL that looks as wide, and of the indexes' sizes."""
     said = {}
     for way, found in figures.items():
-        bare = {one["ef_search"]: one["p50_ms"] for one in found["bare"]}
         width = found["statement"]["ef_search"]
-        if width in bare:
-            said[f"{way}_statement_over_bare_p50"] = round(found["statement"]["p50_ms"] / bare[width], 2)
+        for bare in (one for one in found["bare"] if one["ef_search"] == width):
+            for figure in ("p50_ms", "server_cpu_ms"):
+                said[f"{way}_statement_over_bare_{figure}"] = round(
+                    found["statement"][figure] / bare[figure], 2
+                )
     sizes = {way: found["index_mb"] for way, found in figures.items()}
-    return said | {
-        "binary_index_over_float32": round(sizes[Storage.BINARY] / sizes[Storage.FLOAT32], 3),
-    }
+    if {Storage.BINARY, Storage.FLOAT32} <= sizes.keys():
+        said["binary_index_over_float32"] = round(sizes[Storage.BINARY] / sizes[Storage.FLOAT32], 3)
+    return said
 
 
 def main() -> None:
@@ -270,6 +275,9 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--vectors", type=Path, help=".npy file, of which the first are the questions")
+    parser.add_argument(
+        "--only", choices=[*Storage], nargs="+", default=[*Storage], help="ways to store them"
+    )
     given = parser.parse_args()
     stored, asked = (
         _given(given.vectors, given.chunks, given.questions)
@@ -280,7 +288,8 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragzero-bench-")))
         folder.chmod(0o711)
         bench = Bench(stack.enter_context(Postgres(folder, durable=False)), stored, asked)
-        figures = {way: bench.space(way) for way in (Storage.FLOAT16, Storage.FLOAT32, Storage.BINARY)}
+        ways = [way for way in (Storage.FLOAT16, Storage.FLOAT32, Storage.BINARY) if way in given.only]
+        figures = {way: bench.space(way) for way in ways}
         report(
             chunks=len(stored),
             dimension=stored.shape[1],

@@ -117,7 +117,7 @@ class Searcher:
         Raises NotFound when the tenant has no such collection, SpaceChanged when the space is not the active one
         in the snapshot that is searched, unless inactive says that it need not be.
         """
-        wanted = max(self._candidates(limit), candidates or 0)
+        wanted = self._candidates(limit, candidates)
         width = storage.width(space.storage, storage.nearest(space.storage, wanted))
         local = _LOCAL | {"hnsw.ef_search": str(width)}
         conditions = compiled(filter)
@@ -135,30 +135,47 @@ class Searcher:
             statement = self.statement(
                 exact, vector is not None, conditions, space, keywords=keywords, documents=documents
             )
-            parameters = self.parameters(scope, vector, limit, space) | conditions.parameters
-            nearest = storage.nearest(space.storage, wanted, scope.ef_search)
-            parameters |= {"candidates": wanted, "nearest": nearest}
-            parameters |= {} if keywords else {"dense_weight": 1.0}
+            parameters = self.parameters(
+                scope,
+                vector,
+                limit,
+                space,
+                candidates=candidates,
+                keywords=keywords,
+                filtered=bool(conditions.parameters),
+            )
+            parameters |= conditions.parameters
             rows = await (await cursor.execute(statement, parameters)).fetchall()
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
         return Retrieved([_passage(row) for row in rows], how, scope.epoch, scope.words if rows else {})
 
-    def _candidates(self, limit: int) -> int:
-        return max(self._options.candidates, 2 * limit)
+    def _candidates(self, limit: int, wanted: int | None = None) -> int:
+        return max(self._options.candidates, 2 * limit, wanted or 0)
 
     def parameters(
-        self, scope: Scope, vector: NDArray[np.float32] | None, limit: int, space: Space
+        self,
+        scope: Scope,
+        vector: NDArray[np.float32] | None,
+        limit: int,
+        space: Space,
+        *,
+        candidates: int | None = None,
+        keywords: bool = True,
+        filtered: bool = False,
     ) -> dict[str, Any]:
-        candidates = self._candidates(limit)
+        """Of the statement. Where neither words nor a filter nor labels have a say, the first of the index are the answer."""
+        wanted = self._candidates(limit, candidates)
+        as_indexed = not (keywords or filtered or scope.visible < scope.total)
+        beside_words = self._options.dense_weight if keywords else 1.0
         return {
             "collection_id": scope.collection_id,
             "weights": scope.weights,
             "most": scope.most,
             "vector": None if vector is None else storage.values(space.storage, vector[None])[0],
-            "candidates": candidates,
-            "nearest": storage.nearest(space.storage, candidates),
+            "candidates": wanted,
+            "nearest": storage.nearest(space.storage, limit if as_indexed else wanted, scope.ef_search),
             "most_worded": self._options.most_worded,
-            "dense_weight": 0.0 if vector is None else self._options.dense_weight,
+            "dense_weight": 0.0 if vector is None else beside_words,
             "limit": limit,
         }
 
@@ -228,8 +245,8 @@ class Searcher:
             if scope.space != space.id:
                 raise _changed(space, scope)
             pool = self._pool(True, vector is not None, conditions, space, keywords=keywords)
-            parameters = self.parameters(scope, vector, 1, space) | conditions.parameters
-            parameters |= {"document": document} | ({} if keywords else {"dense_weight": 1.0})
+            parameters = self.parameters(scope, vector, 1, space, keywords=keywords)
+            parameters |= conditions.parameters | {"document": document}
             statement = sql.Composed([pool, sql.SQL(_SQL["standing"])])
             row = await (await cursor.execute(statement, parameters)).fetchone()
         assert row is not None
