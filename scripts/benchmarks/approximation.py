@@ -1,9 +1,9 @@
 """What the approximate way of the hybrid search loses against the exact one, on real text, by how much each side brings.
 
-scripts/bench approximation FILE.npy [--int8] [--questions 100] [--candidates 40 80 160] [--rare 500]
+scripts/bench approximation FILE.npy [--int8] [--questions 100] [--words 7] [--candidates 40 80 160] [--rare 500]
 
 FILE is of scripts.benchmarks.passages, encoded likewise; its passages are the chunks, four to a document. A question is a
-run of words of a passage, whose document is the right one. top_K: how many of the first K passages of the exact way are
+run of words of a passage, which is the right one. top_K: how many of the first K passages of the exact way are
 among those of the approximate one.
 """
 
@@ -98,7 +98,7 @@ def compared(exact: Sequence[Found], other: Sequence[Found], asked: Sequence[Que
 
 
 def figures(found: Sequence[Found], asked: Sequence[Question]) -> dict[str, Any]:
-    """right_first: the share of questions whose document comes first."""
+    """right_first: the share of questions whose passage comes first."""
     times = [one.ms for one in found]
     right = [
         one.right in {passage.text for passage in there.passages[:1]}

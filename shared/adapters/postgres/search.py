@@ -36,7 +36,8 @@ _LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off"}
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """exact_below: up to this many chunks in scope are all scored; candidates: how many each side brings above that.
+    """exact_below: up to this many chunks in scope are all scored; candidates: how many each side brings above that; of
+    100 300 passages of real text, forty kept 0.99 of the exact way's first and 0.96 of its ten (scripts/bench approximation).
 
     rare: the rarest words of a question are looked up until this many chunks hold one of them.
     dense_weight: what the vector side weighs against the keyword side, measured by scripts/bench quality.
