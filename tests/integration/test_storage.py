@@ -158,20 +158,13 @@ def test_the_canary_looks_first_as_wide_as_a_question_does_and_then_wider(
     assert told.widths == sorted(set(told.widths))
 
 
-def test_what_nothing_but_the_vectors_decides_is_taken_from_the_index_as_it_comes() -> None:
-    """A filter, labels or words may turn away or outrank the first, so that more are looked at then."""
+def test_more_is_taken_from_the_index_than_is_asked_for_by_meaning_alone_too() -> None:
+    """A graph that other collections share gives its rows in an order that is not quite that of the vectors."""
     searcher = Searcher(AsyncDatabase("postgresql://nobody", max_connections=1))
-    space = Space(1, "", "", "", 2, "")
-    scope = Scope(1, 9, 1, 9, 9, 1, False, "{}/268435456", 1.0, {})
-    vector = np.ones(2, np.float32)
-
-    def taken(scope: Scope = scope, **options: Any) -> Any:
-        return searcher.parameters(scope, vector, 10, space, **options)["nearest"]
-
-    assert taken(keywords=False) == 10
-    assert taken(replace(scope, visible=8), keywords=False) == taken() == stored.CANDIDATES
-    assert taken(keywords=False, filtered=True) == stored.CANDIDATES
-    assert taken(keywords=True, candidates=80) == 80
+    space, scope = Space(1, "", "", "", 2, ""), Scope(1, 9, 1, 9, 9, 1, False, "{}/268435456", 1.0, {})
+    for keywords in (True, False):
+        taken = searcher.parameters(scope, np.ones(2, np.float32), 10, space, keywords=keywords)
+        assert taken["nearest"] == stored.CANDIDATES
 
 
 def test_a_space_of_signs_that_is_searched_wider_is_ranked_anew_as_widely(

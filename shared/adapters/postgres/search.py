@@ -137,13 +137,7 @@ class Searcher:
                 exact, vector is not None, conditions, space, keywords=keywords, documents=documents
             )
             parameters = self.parameters(
-                scope,
-                vector,
-                limit,
-                space,
-                candidates=candidates,
-                keywords=keywords,
-                filtered=bool(conditions.parameters),
+                scope, vector, limit, space, candidates=candidates, keywords=keywords
             )
             parameters |= conditions.parameters
             rows = await (await cursor.execute(statement, parameters)).fetchall()
@@ -162,11 +156,11 @@ class Searcher:
         *,
         candidates: int | None = None,
         keywords: bool = True,
-        filtered: bool = False,
     ) -> dict[str, Any]:
-        """Of the statement. Where neither words nor a filter nor labels have a say, the first of the index are the answer."""
+        """Of the statement. By meaning alone, too, more is taken from the index than is asked for: in a graph that other
+        collections share, its order is not quite that of the vectors (recall@10 0.956 of ten, 0.991 of forty: bench storage).
+        """
         wanted = self._candidates(limit, candidates)
-        as_indexed = not (keywords or filtered or scope.visible < scope.total)
         beside_words = self._options.dense_weight if keywords else 1.0
         return {
             "collection_id": scope.collection_id,
@@ -174,7 +168,7 @@ class Searcher:
             "most": scope.most,
             "vector": None if vector is None else storage.values(space.storage, vector[None])[0],
             "candidates": wanted,
-            "nearest": storage.nearest(space.storage, limit if as_indexed else wanted, scope.ef_search),
+            "nearest": storage.nearest(space.storage, wanted, scope.ef_search),
             "most_worded": self._options.most_worded,
             "dense_weight": 0.0 if vector is None else beside_words,
             "limit": limit,
