@@ -34,7 +34,7 @@ _MODULES = {
     "eval": "what answers to a file of questions are worth",
 }
 # a terminal breaks lines; a file, or the next command, gets them whole
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000)
+console = Console(width=None if sys.stdout.isatty() else 10_000)
 
 
 class Failure(Exception):

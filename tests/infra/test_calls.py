@@ -52,6 +52,11 @@ def test_ingest_reads_objects_asks_for_those_that_are_gone_and_reminds_itself(
         work_off(installation)
         installation.delete("a.txt")
         work_off(installation)
+        installation.rows(
+            "update tenants set closed_at = now() where id = %s returning id", installation.tenant
+        )
+        installation.put("late.txt", "Of a closed tenant only deletes are worked on: is it there?")
+        installation.deliver()
     assert made == recorded("ingest")
 
 

@@ -23,7 +23,6 @@ def run(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Run]:
     """run("admin", "tenant", "ls"): (exit status, what was printed)."""
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("RAGZERO_API_KEY", installation.api_key)
     monkeypatch.setenv("RAGZERO_ADMIN_KEY", installation.admin_key)
 
