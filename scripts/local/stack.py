@@ -270,9 +270,9 @@ class Stack:
         )
 
     def _ingest(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
-        # one encoder thread each: while one worker talks to the bucket and the database, the others encode
+        # one encoder thread each, and one more than cores: while one talks to the bucket and the database, the others encode
         cores = os.cpu_count() or 1
-        workers = min(cores, _MOST_WORKERS)
+        workers = min(cores + 1, _MOST_WORKERS)
         options = {
             "--handler": "functions.ingest.handler:handler",
             "--queue-url": intake.queue_url,

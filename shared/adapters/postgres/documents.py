@@ -22,7 +22,7 @@ from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
 from shared.adapters.postgres.webhooks import tell
 from shared.core.errors import ConfigurationError, Conflict, Forbidden, LeaseLost, SpaceChanged
-from shared.core.keys import document_metadata
+from shared.core.keys import DEFAULT_COLLECTION, document_metadata
 from shared.core.labels import Labels
 from shared.core.models import (
     Chunk,
@@ -91,18 +91,12 @@ class DocumentStore:
 
     def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str, lease_seconds: float) -> Observed:
         """The document of that key, made when it is new, with the lease on it if this event's work is to be done."""
+        values = {"tenant": tenant, "bucket": bucket, "key": key, "sequencer": sequencer}
         with self._database.transaction(tenant) as cursor:
-            collection = self._collection(cursor, tenant, "default")
-            row = cursor.execute(
-                _SQL["observe"],
-                {
-                    "tenant": tenant,
-                    "collection": collection["id"],
-                    "bucket": bucket,
-                    "key": key,
-                    "sequencer": sequencer,
-                },
-            ).fetchone()
+            row = cursor.execute(_SQL["observe"], values).fetchone()
+            if row is None:
+                self._collection(cursor, tenant, DEFAULT_COLLECTION)
+                row = cursor.execute(_SQL["observe"], values).fetchone()
             assert row is not None
             claimed = None
             if not row["handled"]:
@@ -125,7 +119,7 @@ class DocumentStore:
         Raises Forbidden when it would replace one that the uploader, who sees these labels, may not see.
         """
         with self._database.transaction(tenant) as cursor:
-            collection = self._collection(cursor, tenant, "default")
+            collection = self._collection(cursor, tenant, DEFAULT_COLLECTION)
             row = cursor.execute(
                 _SQL["announce"],
                 {
@@ -193,10 +187,9 @@ class DocumentStore:
             locked(cursor, claim)
             for first in range(0, len(chunks), _SLICE):
                 cursor.execute(_SQL["store_chunks"], common | _columns(chunks[first : first + _SLICE]))
-            cursor.execute(self._vectors("reuse_vectors"), common)
+            missing = cursor.execute(self._vectors("reuse_vectors"), common).fetchall()
             if generation > 1:  # only now: an abandoned generation's vectors are worth having, too
                 self._remove(cursor, claim.id, below=generation)
-            missing = cursor.execute(self._vectors("missing_vectors"), common).fetchall()
             cursor.execute(_SQL["count_lexemes"], common)
         return [(row["id"], row["ordinal"]) for row in missing]
 

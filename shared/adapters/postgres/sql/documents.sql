@@ -14,9 +14,11 @@ insert into collections (tenant_id, name) values (%(tenant)s, %(name)s) on confl
 -- name: observe
 -- One event (or upload) seen: the row exists before any work starts. The newest sequencer wins; the shorter
 -- one is padded on the right, and they compare as strings. An event without one (expiry has none) is never out of date.
+-- No row: the tenant has no default collection yet.
 insert into documents as d (tenant_id, collection_id, bucket, key, seen_sequencer, timeline)
-values (%(tenant)s, %(collection)s, %(bucket)s, %(key)s, rpad(%(sequencer)s, 64, '0'),
-        jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now())))
+select %(tenant)s, c.id, %(bucket)s, %(key)s, rpad(%(sequencer)s, 64, '0'),
+       jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now()))
+from collections c where c.tenant_id = %(tenant)s and c.name = 'default'
 on conflict (bucket, key) do update
 set seen_sequencer = greatest(d.seen_sequencer, excluded.seen_sequencer)
 returning id, seen_sequencer, done_sequencer,
@@ -319,22 +321,24 @@ select id, name, model, revision, dimension, fingerprint, storage from spaces wh
 select id, name, model, revision, dimension, fingerprint, storage from spaces where state <> 'active' order by id
 
 -- name: reuse_vectors
--- A text this tenant has embedded before keeps its vector.
-insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
-select c.id, c.tenant_id, c.collection_id, c.document_id, c.generation, c.text_hash, known.embedding
-from chunks c
-cross join lateral (
-    select v.embedding from {vectors} v
-    where v.tenant_id = %(tenant)s and v.text_hash = c.text_hash
-    limit 1
-) as known
-where c.document_id = %(id)s and c.generation = %(generation)s
-on conflict (chunk_id) do nothing
-
--- name: missing_vectors
+-- A text this tenant has embedded before keeps its vector. What is left are the chunks that lack one.
+with reused as (
+    insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
+    select c.id, c.tenant_id, c.collection_id, c.document_id, c.generation, c.text_hash, known.embedding
+    from chunks c
+    cross join lateral (
+        select v.embedding from {vectors} v
+        where v.tenant_id = %(tenant)s and v.text_hash = c.text_hash
+        limit 1
+    ) as known
+    where c.document_id = %(id)s and c.generation = %(generation)s
+    on conflict (chunk_id) do nothing
+    returning chunk_id
+)
 select c.id, c.ordinal from chunks c
 where c.document_id = %(id)s and c.generation = %(generation)s
   and not exists (select from {vectors} v where v.chunk_id = c.id)
+  and not exists (select from reused r where r.chunk_id = c.id)
 order by c.ordinal
 
 -- name: store_vectors
