@@ -16,6 +16,7 @@ from functions.query.app import create_app
 from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -154,6 +155,9 @@ def test_a_request_that_nobody_answers_any_more_is_taken_over(
     """By the very same one, once the lease of the process that died is over; a day later the key is free."""
     api = make_api()
     assert tenant(api, "acme", "k-1").status_code == 201
+    until(
+        lambda: installation.rows("select from idempotent_requests where status is not null")
+    )  # kept after it left
     installation.rows("delete from tenants where name = 'acme' returning 1")
     installation.rows(
         "update idempotent_requests set status = null, lease_until = now() - interval '1 s' returning 1"
