@@ -58,6 +58,6 @@ def new_intake(aws: LocalAws, *, visibility: int = 30, max_receive_count: int = 
     intake = aws.ensure(name, name, visibility=visibility, max_receive_count=max_receive_count)
     # S3 says once that it can reach the queue, a moment later: among a test's own events that would be one too many
     sqs = aws.client("sqs")
-    for message in sqs.receive_message(QueueUrl=intake.queue_url, WaitTimeSeconds=10)["Messages"]:
+    for message in sqs.receive_message(QueueUrl=intake.queue_url, WaitTimeSeconds=10).get("Messages", []):
         sqs.delete_message(QueueUrl=intake.queue_url, ReceiptHandle=message["ReceiptHandle"])
     return intake
