@@ -49,6 +49,8 @@ class Store(Protocol):
 
 
 class Object(Protocol):
+    """As it was when it was asked for."""
+
     @property
     def state(self) -> ObjectState: ...
     def read(self) -> bytes: ...

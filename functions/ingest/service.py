@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from functions.ingest.cutting import Cut
-from functions.ingest.editions import EditionMaker
+from functions.ingest.editions import EditionMaker, Object, Objects
 from functions.ingest.events import Hint
 from functions.ingest.following import Follower, Stored
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
@@ -83,20 +83,10 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-class Object(Protocol):
-    """As it was when it was asked for."""
-
-    @property
-    def state(self) -> ObjectState: ...
-    def read(self) -> bytes: ...
-    def close(self) -> None: ...
-
-
-class Objects(Protocol):
+class Bucket(Objects, Protocol):
     @property
     def name(self) -> str: ...
     def head(self, key: str) -> ObjectState | None: ...
-    def get(self, key: str) -> Object | None: ...
 
 
 class EmbeddingJob(Protocol):
@@ -137,7 +127,7 @@ class IngestService:
         self,
         *,
         store: Store,
-        bucket: Objects,
+        bucket: Bucket,
         parsers: Parsers,
         parser_version: str,
         embedders: Mapping[str, Embedder],

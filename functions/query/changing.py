@@ -53,7 +53,8 @@ class SpaceService:
         chunks_per_second: float,
         of: tuple[UUID, str] | None = None,
     ) -> PlanView:
-        """of: a tenant's collection; else all there is. fingerprint, dimension, storage: of what is to come; the active space's where nothing is said."""
+        """of: a tenant's collection; else all there is. fingerprint, dimension, storage: of what is to come; the active
+        space's where nothing is said."""
         spaces = await self._store.listed()
         active = next(space for space in spaces if space.state == "active")
         wanted, kept = fingerprint or active.fingerprint, storage or active.storage

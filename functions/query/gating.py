@@ -24,8 +24,8 @@ async def gathered(
 ) -> tuple[Evidence, str | None]:
     """What comes of each pair, and the reason to go on all the same, where there has to be one.
 
-    both: what is compared, in the plural. misplaced: what is wrong with a pair, before and after, if anything. Raises Conflict that says what is missing or
-    worse, and by how much, unless that reason is given.
+    both: what is compared, in the plural. misplaced: what is wrong with a pair, before and after, if anything.
+    Raises Conflict that says what is missing or worse, and by how much, unless that reason is given.
     """
     evidence = [await _compared(evaluations, who, pair, wanted, misplaced) for pair in wanted.evaluations]
     objection = _objection(evidence, both)

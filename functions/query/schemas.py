@@ -66,7 +66,8 @@ QuestionText = Annotated[
     ),
     AfterValidator(_question),
 ]
-COLLECTION_FORM: JsonDict = {"pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}
+COLLECTION_PATTERN = "^[a-z0-9][a-z0-9_-]{0,62}$"
+COLLECTION_FORM: JsonDict = {"pattern": COLLECTION_PATTERN}
 """For the description, as the forms below; what is wrong with a name is said in words."""
 METADATA_FORM: JsonDict = {"propertyNames": {"pattern": "^[a-z0-9_-]*[a-z0-9][a-z0-9_-]*$"}}
 _LABEL_FORM: JsonDict = {"pattern": "^ *[A-Za-z0-9][A-Za-z0-9:_.-]{0,62} *$"}

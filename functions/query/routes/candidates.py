@@ -15,10 +15,11 @@ from functions.query.candidate_schemas import (
     Reclaimed,
 )
 from functions.query.routes.access import Operator, Wired
+from functions.query.schemas import COLLECTION_PATTERN
 from functions.query.space_schemas import Promotion, Rollback
 
 router = APIRouter(prefix="/v1/index/candidates", tags=["index"])
-_Name = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")]
+_Name = Annotated[str, Path(pattern=COLLECTION_PATTERN)]
 
 
 @router.post("", status_code=201)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from functions.query.routes.access import Reader, Wired, Writer
 from functions.query.schemas import (
+    COLLECTION_PATTERN,
     CollectionChange,
     CollectionPage,
     CollectionRemoval,
@@ -18,7 +19,7 @@ from shared.core.keys import DEFAULT_COLLECTION
 from shared.core.models import Collection
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"])
-_Name = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")]
+_Name = Annotated[str, Path(pattern=COLLECTION_PATTERN)]
 
 
 @router.post("", status_code=201)

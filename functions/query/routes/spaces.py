@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from functions.query.routes.access import Operator, Wired
+from functions.query.schemas import COLLECTION_PATTERN
 from functions.query.space_schemas import PlanView, Promotion, Rollback, SpaceChange, SpaceView
 from shared.core.models import Storage
 from shared.core.planning import Change
@@ -29,7 +30,7 @@ async def plan(
     dimension: Annotated[int | None, Query(ge=1, le=4000)] = None,
     storage: Storage | None = None,
     chunks_per_second: Annotated[float, Query(ge=0.001, le=1e9)] = 500,
-    collection: Annotated[str | None, Query(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")] = None,
+    collection: Annotated[str | None, Query(pattern=COLLECTION_PATTERN)] = None,
 ) -> PlanView:
     """What a change of the index takes, or of one collection of the caller's tenant, before anything is spent."""
     of = (who.tenant_id, collection) if collection is not None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from shared.core.credentials import Limits, StoredKey
@@ -22,18 +22,39 @@ _LONGEST_ANSWER = 16 * 1024  # that is kept here, too
 _NOTHING = "rz:-"  # stands where a script needs a key name and there is nothing to look up
 
 
+_T = TypeVar("_T")
+
+
 class Scripts(Protocol):
     async def call(self, *command: Any) -> Any: ...
     async def many(self, commands: list[tuple[Any, ...]]) -> list[Any]: ...
     async def run(self, script: str, keys: list[str], args: list[Any]) -> Any: ...
 
 
+class _Memory(Generic[_T]):
+    """What was opened last is not opened again while it stays the same, byte by byte."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[str, tuple[bytes, int, _T]] = {}
+
+    def get(self, name: str, value: bytes, epoch: int) -> _T | None:
+        known = self._known.get(name)
+        return known[2] if known is not None and known[0] == value and known[1] == epoch else None
+
+    def keep(self, name: str, value: bytes, epoch: int, opened: _T) -> _T:
+        if len(self._known) >= self._most:
+            self._known.clear()
+        self._known[name] = (value, epoch, opened)
+        return opened
+
+
 class Visits:
     def __init__(self, cache: Scripts, sealer: Sealer) -> None:
         self._cache = cache
         self._sealer = sealer
-        self._records: dict[str, tuple[bytes, int, StoredKey]] = {}
-        self._answers: dict[str, tuple[bytes, int, bytes]] = {}
+        self._records: _Memory[StoredKey] = _Memory(_MOST_RECORDS)
+        self._answers: _Memory[bytes] = _Memory(_MOST_ANSWERS)
 
     async def visit(
         self, names: Names, limits: Limits, asked: Asked | None = None, stream: Stream | None = None
@@ -59,32 +80,25 @@ class Visits:
         )
 
     def _record(self, name: str, epoch: int | None, value: bytes | None) -> StoredKey | None:
-        """What was opened last is not opened again while it stays the same, byte by byte."""
         if epoch is None or value is None:
             return None
-        known = self._records.get(name)
-        if known is not None and known[0] == value and known[1] == epoch:
-            return known[2]
+        if (known := self._records.get(name, value, epoch)) is not None:
+            return known
         tag, _, sealed = value.partition(b":")
         payload = self._open(name, epoch, sealed) if tag == b"%d" % epoch else None
         if payload is None:
             return None
-        if len(self._records) >= _MOST_RECORDS:
-            self._records.clear()
-        self._records[name] = (value, epoch, record := StoredKey.from_bytes(payload))
-        return record
+        return self._records.keep(name, value, epoch, StoredKey.from_bytes(payload))
 
     def _answer(self, name: str, epoch: int | None, sealed: bytes) -> bytes | None:
-        """Likewise."""
-        known = self._answers.get(name)
-        if known is not None and known[0] == sealed and known[1] == epoch:
-            return known[2]
+        if epoch is None:
+            return None
+        if (known := self._answers.get(name, sealed, epoch)) is not None:
+            return known
         opened = self._open(name, epoch, sealed)
-        if opened is not None and epoch is not None and len(sealed) <= _LONGEST_ANSWER:
-            if len(self._answers) >= _MOST_ANSWERS:
-                self._answers.clear()
-            self._answers[name] = (sealed, epoch, opened)
-        return opened
+        if opened is None or len(sealed) > _LONGEST_ANSWER:
+            return opened
+        return self._answers.keep(name, sealed, epoch, opened)
 
     def _open(self, name: str, epoch: int | None, sealed: bytes) -> bytes | None:
         return self._sealer.open(f"{name}@{epoch}", sealed)

@@ -15,8 +15,8 @@ left join editions e on e.document_id = d.id and e.collection_id = k.id and e.co
 where d.id = any(%(documents)s) and d.published_generation is not null and d.staged is null
 
 -- name: begin
--- A lease on the document and a generation, while it is what was read, and nobody else has made it since. What the document was is not touched. The edition
--- that was there is none any more; its vectors are, until its chunks go.
+-- A lease on the document and a generation, while it is what was read, and nobody else has made it since. What the
+-- document was is not touched. The edition that was there is none any more; its vectors are, until its chunks go.
 with claimed as (
     update documents
     set attempt = attempt + 1, generation = generation + 1, lease_until = now() + make_interval(secs => %(lease)s)
