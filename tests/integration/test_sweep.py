@@ -64,7 +64,14 @@ def calls(client: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     "written",
-    ["2026-01-01T01:02:03.004Z", "2026-01-01T01:02:03", "Sat, 21 Nov 2026 17:36:58 GMT", "1795282618", 17.5],
+    [
+        "2026-01-01T01:02:03.004Z",
+        "2026-01-01T01:02:03",
+        "Sat, 21 Nov 2026 17:36:58 GMT",
+        "1795282618",
+        "20261121",  # seconds since 1970, too, although it might be a day
+        17.5,
+    ],
 )
 def test_a_date_is_what_botocore_makes_of_it(written: Any) -> None:
     assert aws.instant(written) == parse_timestamp(written)
