@@ -98,6 +98,7 @@ def test_reindex_lists_tells_expires_and_audits(installation: Installation) -> N
     """The canary asks the database alone."""
     installation.put("over.txt", "The ferry left at nine.", {"expires_after": "0"})
     work_off(installation)
+    assert installation.document("over.txt")["status"] == "searchable"
     installation.put("a.txt", "The ferry leaves at nine.")
     silence(installation)
     dead = {"QueueUrl": installation.intake.dead_letter_url, "MessageBody": "{}"}

@@ -19,6 +19,7 @@ from scripts.local.process import free_port
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
 from tests.support.lambda_process import LambdaProcess
+from tests.support.prompt_aws import PromptAws
 from tests.support.servers import new_intake, running, scratch_folder
 
 
@@ -74,7 +75,7 @@ def empty_redis(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def aws(state_folder: Path) -> Iterator[LocalAws]:
-    with running(LocalAws(state_folder / "aws", port=free_port(), tethered=True, durable=False)) as server:
+    with running(PromptAws(state_folder / "aws", port=free_port(), tethered=True, durable=False)) as server:
         yield server
 
 
