@@ -49,9 +49,11 @@ def embedder(model_dir: Path) -> OnnxEmbedder:
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: Postgres, pgbouncer: PgBouncer, model_dir: Path) -> Databases:
+def databases(postgres: Postgres, pgbouncer: PgBouncer, model_dir: Path) -> Iterator[Databases]:
     """A migrated template that each test's database is cloned from."""
-    return Databases.prepared(postgres, pgbouncer, model_dir)
+    prepared = Databases.prepared(postgres, pgbouncer, model_dir)
+    yield prepared
+    prepared.superuser.close()
 
 
 class SharedParsers(ParserPool):

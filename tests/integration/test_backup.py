@@ -44,8 +44,8 @@ def empty(databases: Databases) -> Iterator[str]:
 
 def emptied(databases: Databases, name: str) -> str:
     """Migrated, and without any space, as for a new installation."""
-    databases._run(f"drop database {name} with (force)")
-    databases._run(f"create database {name}")
+    databases.superuser.execute(f"drop database {name} with (force)")
+    databases.superuser.execute(f"create database {name}")
     url = databases.postgres.dsn(dbname=name)
     migrate(url, dict.fromkeys(ROLES, PASSWORD))
     return url
