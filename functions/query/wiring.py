@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from functions.query import model_wiring, rendering
+from functions.query import model_wiring
 from functions.query.administration import AdministrationService
 from functions.query.answer_cache import AnswerCache
-from functions.query.answering import ANSWER_VERSION, AnswerService, Models
+from functions.query.answer_wiring import answer_tools
 from functions.query.asking import Asking
 from functions.query.candidates import CandidateService
 from functions.query.changing import SpaceService
 from functions.query.collections import CollectionService
 from functions.query.condensing import Condenser
-from functions.query.desk import AnswerDesk, Caches
+from functions.query.desk import AnswerDesk
 from functions.query.documents import DocumentService
 from functions.query.embedding import EmbeddingService
 from functions.query.evaluating import EvaluationService
@@ -24,7 +23,6 @@ from functions.query.fastlane import Bodies
 from functions.query.gate import Gate
 from functions.query.index_wiring import IndexTools, index_tools, queue_of
 from functions.query.jobs import JobService
-from functions.query.likeness import SemanticCache
 from functions.query.monitoring import Watched
 from functions.query.passages import PassageService
 from functions.query.service import QueryService
@@ -34,11 +32,8 @@ from functions.query.writing import Writer
 from shared import telemetry
 from shared.adapters.cache import client as cache_client
 from shared.adapters.cache.epochs import connect
-from shared.adapters.cache.reader import EpochReader
-from shared.adapters.cache.visits import Visits
 from shared.adapters.generator import Generator
 from shared.adapters.onnx_embedder import Manifest, OnnxEmbedder
-from shared.adapters.postgres.answers import AnswerStore
 from shared.adapters.postgres.candidates import CandidateStore
 from shared.adapters.postgres.catalog import Catalog
 from shared.adapters.postgres.coherence import EpochStore
@@ -53,23 +48,14 @@ from shared.adapters.postgres.jobs import JobStore
 from shared.adapters.postgres.keys import KeyStore
 from shared.adapters.postgres.passages import Passages
 from shared.adapters.postgres.search import Searcher, SearchOptions
-from shared.adapters.postgres.semantic import SemanticStore
 from shared.adapters.postgres.spaces import SpaceStore
 from shared.adapters.postgres.tenants import TenantStore
-from shared.adapters.postgres.usage import UsageStore
 from shared.adapters.postgres.webhooks import WebhookStore
-from shared.adapters.reranker import Reranker
 from shared.adapters.s3 import Bucket
 from shared.adapters.s3_links import Links
-from shared.core.credentials import Limits
-from shared.core.likeness import SAME_FROM
 from shared.core.models import Space
-from shared.core.recipes import Recipe
 from shared.core.sealing import Sealer
 from shared.settings import QuerySettings
-
-if TYPE_CHECKING:
-    from shared.adapters.onnx_reranker import OnnxReranker
 
 _log = telemetry.get_logger(__name__)
 
@@ -117,116 +103,83 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
     Raises ConfigurationError naming the setting when a model's address, key or name is wrong.
     """
     telemetry.configure(settings.log_level)
-    url = settings.database_url.get_secret_value()
+    url, pepper = settings.database_url.get_secret_value(), settings.pepper.get_secret_value()
     models, generators = await model_wiring.answering_models(settings)
     database = AsyncDatabase(url, max_connections=settings.max_connections)
     catalog = Catalog(database)
     space = await _active_space(catalog, database, generators)
-    writer, writes, told = Writer(), Database(url, connect_timeout=5), connect(settings)
-    epochs = EpochStore(writes, told, answers=True)
-    bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
-    searcher = Searcher(database, SearchOptions(exact_below=settings.exact_below))
     encoders = model_wiring.encoders(settings, embedder)
     if space.fingerprint not in encoders:
         _log.error("encoder_refused", reason=f"the active space is {space.name!r}")
-    reranker = model_wiring.reranker(settings)
-    questions = QueryService(searcher, catalog, encoders, space, reranker)
-    answers = AnswerStore(database)
-    pepper = settings.pepper.get_secret_value()
-    cache = cache_client.connect(settings)
-    visits = Visits(cache, Sealer(pepper)) if cache else None
-    tenant_epochs = EpochReader(cache, database)
-    gate = Gate(catalog, visits, tenant_epochs, pepper, _default_limits(settings))
-    spending = Spending(
-        UsageStore(database),
-        visits,
-        cache,
-        grace_s=settings.spend_grace_seconds,
-        price=settings.price_question,
+    cache, reranker = cache_client.connect(settings), model_wiring.reranker(settings)
+    questions = QueryService(
+        Searcher(database, SearchOptions(exact_below=settings.exact_below)),
+        catalog,
+        encoders,
+        space,
+        reranker,
     )
-    exact = AnswerCache(lambda: _recipe(questions.active, models, reranker), visits, settings.cache_seconds)
-    semantic = SemanticCache(
-        SemanticStore(database, settings.cache_seconds), lambda: _similarity(settings, questions.active)
-    )
-    answering = AnswerService(questions, models, answers)
-    desk = AnswerDesk(
-        answering,
-        answers,
-        rendering.answer,
-        settings.generator_patience_seconds,
-        questions,
-        Caches(exact, semantic),
-        spending,
-        tenant_epochs,
-        gate,
-    )
-
-    watched: dict[str, Watched] = dict(zip(("generator", "fallback"), generators, strict=False))
-    if cache is not None:
-        watched["redis"] = cache
-    if reranker is not None:
-        watched["reranker"] = reranker
-
-    async def close() -> None:
-        await desk.close()
-        await gate.close()
-        if cache is not None:
-            await cache.close()
-        for generator in generators:
-            await generator.aclose()
-        if reranker is not None:
-            await reranker.aclose()
-        await database.close()
-        store.close()
-
+    tools = answer_tools(settings, database, catalog, cache, models, questions, reranker)
+    writer, writes, told = Writer(), Database(url, connect_timeout=5), connect(settings)
+    epochs = EpochStore(writes, told, answers=True)
+    bucket = Bucket(settings.bucket, endpoint_url=settings.aws_endpoint_url, region=settings.aws_region)
     store = DocumentStore(writes, told, answers=True)
-    documents = DocumentService(catalog, store, bucket, settings.default_tenant, writer)
     jobs, links = JobStore(database), Links(bucket, settings.link_seconds)
-    uploads = UploadService(
-        store,
-        jobs,
-        links,
-        writer,
-        Sealer(pepper),
-        settings.bucket,
-        settings.default_tenant,
-        settings.max_upload_bytes,
-    )
+    documents = DocumentService(catalog, store, bucket, settings.default_tenant, writer)
     collections = CollectionService(
         catalog, CollectionStore(writes, epochs), documents, writer, lambda: _chunk_room(settings)
     )
-    evaluations = EvaluationService(EvaluationStore(database), answering, catalog, spending)
-    administration = AdministrationService(
-        TenantStore(writes, epochs), KeyStore(writes, epochs), writer, pepper, settings.environment
-    )
+    evaluations = EvaluationService(EvaluationStore(database), tools.answering, catalog, tools.spending)
+
+    async def close() -> None:
+        await tools.desk.close()
+        await tools.gate.close()
+        if cache is not None:
+            await cache.close()
+        for model in (*generators, *([reranker] if reranker else [])):
+            await model.aclose()
+        await database.close()
+        store.close()
+
     return Graph(
-        database,
-        catalog,
-        gate,
-        Bodies(exact),
-        exact,
-        spending,
-        IdempotencyStore(database),
-        questions,
-        desk,
-        Asking(gate, exact, desk, Condenser(models.main, spending)),
-        documents,
-        PassageService(Passages(database)),
-        Receipts(database),
-        uploads,
-        JobService(jobs, documents),
-        collections,
-        administration,
-        index_tools(settings, database, bucket, space, cache, encoder=space.fingerprint in encoders),
-        EmbeddingService(lambda: questions.active, encoders),
-        ExplainService(questions, documents),
-        FeedbackStore(database),
-        links,
-        WebhookStore(database),
-        settings.webhooks_private,
-        evaluations,
-        SpaceService(SpaceStore(database), evaluations, settings.price_gpu_second),
-        CandidateService(
+        database=database,
+        catalog=catalog,
+        gate=tools.gate,
+        bodies=Bodies(tools.exact),
+        answers=tools.exact,
+        spending=tools.spending,
+        idempotency=IdempotencyStore(database),
+        questions=questions,
+        desk=tools.desk,
+        asking=Asking(tools.gate, tools.exact, tools.desk, Condenser(models.main, tools.spending)),
+        documents=documents,
+        passages=PassageService(Passages(database)),
+        receipts=Receipts(database),
+        uploads=UploadService(
+            store,
+            jobs,
+            links,
+            writer,
+            Sealer(pepper),
+            settings.bucket,
+            settings.default_tenant,
+            settings.max_upload_bytes,
+        ),
+        jobs=JobService(jobs, documents),
+        collections=collections,
+        administration=AdministrationService(
+            TenantStore(writes, epochs), KeyStore(writes, epochs), writer, pepper, settings.environment
+        ),
+        index=index_tools(settings, database, bucket, space, cache, encoder=space.fingerprint in encoders),
+        embedding=EmbeddingService(lambda: questions.active, encoders),
+        explaining=ExplainService(questions, documents),
+        feedback=FeedbackStore(database),
+        links=links,
+        webhooks=WebhookStore(database),
+        private_webhooks=settings.webhooks_private,
+        evaluations=evaluations,
+        spaces=SpaceService(SpaceStore(database), evaluations, settings.price_gpu_second),
+        candidates=CandidateService(
             CandidateStore(writes, epochs),
             writer,
             evaluations,
@@ -235,10 +188,10 @@ async def wire(settings: QuerySettings, embedder: OnnxEmbedder | None = None) ->
             queue_of(settings, settings.queue_url),
             collections.sizes,
         ),
-        settings.bucket,
-        pepper,
-        watched,
-        close,
+        bucket=settings.bucket,
+        pepper=pepper,
+        watched=_watched(cache, generators, reranker),
+        close=close,
     )
 
 
@@ -252,29 +205,14 @@ async def _active_space(catalog: Catalog, database: AsyncDatabase, generators: l
         raise
 
 
-def _default_limits(settings: QuerySettings) -> Limits:
-    return Limits(
-        settings.key_rate,
-        settings.key_burst,
-        settings.tenant_rate,
-        settings.tenant_burst,
-        settings.tenant_streams,
-    )
-
-
-def _recipe(space: Space, models: Models, reranker: Reranker | OnnxReranker | None) -> Recipe:
-    """Whatever changes answers has to be in here."""
-    model = models.main.model if models.main else ""
-    budget, cross = models.budget, reranker.model if reranker else ""
-    return Recipe((ANSWER_VERSION, model, budget.context, budget.answer, cross), space.fingerprint)
-
-
-def _similarity(settings: QuerySettings, space: Space) -> float | None:
-    if settings.semantic_similarity is not None:
-        return settings.semantic_similarity
-    return SAME_FROM.get(space.model.rpartition("/")[2])
-
-
 def _chunk_room(settings: QuerySettings) -> int:
     """The most tokens of a chunk: what the encoder reads, less what a prefix and special tokens may take of it."""
     return Manifest.read(settings.model_dir).max_tokens - 16
+
+
+def _watched(
+    cache: Watched | None, generators: list[Generator], reranker: Watched | None
+) -> dict[str, Watched]:
+    watched: dict[str, Watched] = dict(zip(("generator", "fallback"), generators, strict=False))
+    others = {"redis": cache, "reranker": reranker}
+    return watched | {name: each for name, each in others.items() if each is not None}
