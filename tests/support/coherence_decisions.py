@@ -69,8 +69,8 @@ class Decisions:
         return left > _LEASE_S // 2
 
     async def _visited(self, answer: int) -> tuple[int, ...]:
-        connection = self._client.connection_pool.connection_kwargs
-        cache = Cache(RespClient(f"redis://127.0.0.1:{connection['port']}"), lease_s=_LEASE_S)
+        url = f"redis://127.0.0.1:{self._client.connection_pool.connection_kwargs['port']}"
+        cache = Cache(RespClient(url, timeout_s=30, connect_timeout_s=30), lease_s=_LEASE_S)
         visits, name = Visits(cache, Sealer("a pepper for tests only")), f"rz:a:{self._tenant}:0"
         await cache.call("DEL", name)
         if answer:
