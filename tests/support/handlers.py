@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -42,6 +45,15 @@ def context_shown(_event: Any, context: Any) -> dict[str, Any]:
         "left": context.get_remaining_time_in_millis(),
         "request": context.aws_request_id,
         "arn": context.invoked_function_arn,
+        # its own, and what a process that it starts would get
+        "environments": [
+            dict(os.environ),
+            json.loads(
+                subprocess.check_output(
+                    [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
+                )
+            ),
+        ],
     }
 
 

@@ -43,9 +43,15 @@ def answer(handler: Handler, call: dict[str, Any]) -> dict[str, Any]:
         return {"error": [type(error).__name__, str(error), traceback.format_exc()]}
 
 
-def main() -> None:
-    with socket.socket(fileno=int(sys.argv[2])) as connection, connection.makefile("rwb") as stream:
-        handler = load(sys.argv[1])
+def run(name: str, connection: socket.socket, environment: dict[str, str], log: str) -> None:
+    """The life of a process that was forked for the handler of that name: calls come over connection until it is closed."""
+    os.setsid()
+    _write_to(log)
+    os.chdir(environment["PYTHONPATH"])
+    os.environ.clear()
+    os.environ.update(environment)
+    with connection, connection.makefile("rwb") as stream:
+        handler = load(name)
         stream.write(b'{"ready": true}\n')
         stream.flush()
         for line in stream:
@@ -53,5 +59,9 @@ def main() -> None:
             stream.flush()
 
 
-if __name__ == "__main__":
-    main()
+def _write_to(log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+        stream.reconfigure(write_through=True)
+    os.close(file)
