@@ -138,6 +138,7 @@ class Postgres(Server):
             SUPERUSER,
             f"--pwfile={password_file}",
             "--no-sync",
+            *(f"--set={key}={value}" for key, value in self._settings.items() if key == "scram_iterations"),
         ]
         locale = ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         with log.open("wb") as output:
