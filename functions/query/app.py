@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,8 +31,8 @@ _MAX_JSON = 64 * 1024
 
 
 class Api(problems.ProblemApp):
-    """state.load is what it is answering now, state.graph what the routes work with. later: the routes' parts, of which
-    that of questions comes first."""
+    """state.load is what it is answering now, state.graph what the routes work with, state.wired what makes it. later: the
+    routes' parts, of which that of questions comes first."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Api(problems.ProblemApp):
         super().__init__(**options)
         self._later = deque(later)
         self.state.load = load = Load()
+        self.state.wired = graph
         leaving = self._set_gauges if settings.lambda_function else None
         most = settings.max_upload_bytes + _MAX_JSON
         once = Idempotent(super().__call__, graph, most)
@@ -64,6 +65,11 @@ class Api(problems.ProblemApp):
         """From here on all routes are there, but those of so many parts from the end."""
         while len(self._later) > but:
             self._later.popleft()(self)
+
+    def take(self, routers: Iterable[APIRouter]) -> None:
+        """Their very routes: including the routers would make each of them anew, a millisecond each."""
+        for router in routers:
+            self.router.routes.extend(router.routes)
 
     def openapi(self) -> dict[str, Any]:
         self.complete()
@@ -131,11 +137,6 @@ def create_app(
 
     graphs = _Graphs(make)
 
-    async def wired(request: Request) -> None:
-        request.app.state.graph = await graphs.get()
-
-    made = [Depends(wired)] if lazy else []
-
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not lazy:
@@ -145,14 +146,11 @@ def create_app(
         tracing.shutdown()
 
     def asked(app: Api) -> None:
-        for router in of_questions():
-            app.include_router(router, dependencies=made)
+        app.take(of_questions())
 
     def rest(app: Api) -> None:
-        for router in pages(app.title, settings.upload_origin):
-            app.include_router(router)
-        for router in others(settings.max_upload_bytes):
-            app.include_router(router, dependencies=made)
+        app.take(pages(app.title, settings.upload_origin))
+        app.take(others(settings.max_upload_bytes))
 
     app = Api(
         settings,
@@ -169,7 +167,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     problems.install(app)
-    app.include_router(PROBE)
+    app.take([PROBE])
     if not lazy:
         app.complete()
     return app

@@ -16,8 +16,14 @@ _bearer = HTTPBearer(auto_error=False, description="The API key.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The API key.")
 
 
-def graph(request: Request) -> Any:
-    return request.app.state.graph
+# Coroutines all of them, though they hardly wait: FastAPI hands a plain function to a thread.
+
+
+async def graph(request: Request) -> Any:
+    """Made by the first request that needs it, unless it was at the start."""
+    state = request.app.state
+    state.graph = await state.wired()
+    return state.graph
 
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ else:  # nobody asks for it at run time, and it brings all adapters along
     Wired = Annotated[Any, Depends(graph)]
 
 
-def api_key(
+async def api_key(
     wired: Wired,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
@@ -49,15 +55,15 @@ async def principal(wired: Wired, key: ApiKey, request: Request) -> Principal:
     return known if isinstance(known, Principal) else (await wired.gate.admit(key)).who
 
 
-def _reader(who: Annotated[Principal, Depends(principal)]) -> Principal:
+async def _reader(who: Annotated[Principal, Depends(principal)]) -> Principal:
     return who.require("query")
 
 
-def _writer(who: Annotated[Principal, Depends(principal)]) -> Principal:
+async def _writer(who: Annotated[Principal, Depends(principal)]) -> Principal:
     return who.require("ingest")
 
 
-def _operator(who: Annotated[Principal, Depends(principal)]) -> Principal:
+async def _operator(who: Annotated[Principal, Depends(principal)]) -> Principal:
     return who.require("admin")
 
 

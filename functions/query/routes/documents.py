@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from functools import cache
 from typing import Annotated
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from shared.core.models import Document, Status
 _FORM_OVERHEAD = 64 * 1024
 
 
+@cache
 def router(max_upload_bytes: int) -> APIRouter:
     routes = APIRouter(prefix="/v1/documents", tags=["documents"])
 

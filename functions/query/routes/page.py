@@ -69,6 +69,7 @@ def _policy(upload_origin: str | None) -> str:
     )
 
 
+@cache
 def router(upload_origin: str | None) -> APIRouter:
     """upload_origin: where the page may send files besides here; the frame names it to the scripts."""
     router = APIRouter(include_in_schema=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from functools import cache
 
 from fastapi import APIRouter, Response
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -12,6 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 _CDN = "https://cdn.jsdelivr.net"
 
 
+@cache
 def router(title: str) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
     page = get_swagger_ui_html(openapi_url="openapi.json", title=title).body
