@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from httpx import create_ssl_context
 from xdist.scheduler import LoadFileScheduling
 
 from functions.ingest.parsing import ParserPool
@@ -18,6 +20,7 @@ from scripts.local.pgbouncer import PgBouncer
 from scripts.local.postgres import Postgres
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from tests.support.installation import Databases, Installation
+from tests.support.remembering import RememberingEmbedder
 from tests.support.second_model import turned
 from tests.support.servers import new_intake
 
@@ -30,6 +33,15 @@ TORCH = {
     "tests/infra/test_modal_embed.py",
     "tests/integration/test_embed_job.py",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates_read_once() -> Iterator[None]:
+    """Each client of httpx reads all authorities' certificates, which takes longer than most tests ask for; and nothing
+    here speaks TLS."""
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr("httpx._transports.default.create_ssl_context", cache(create_ssl_context))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +57,8 @@ def next_model_dir(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def embedder(model_dir: Path) -> OnnxEmbedder:
-    return OnnxEmbedder.load(model_dir)
+    """On one core, for other workers have the others."""
+    return RememberingEmbedder.load(model_dir, threads=1)
 
 
 @pytest.fixture(scope="session")
