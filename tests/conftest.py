@@ -93,9 +93,7 @@ def make_installation(
     parsers: SharedParsers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Installation]]:
-    monkeypatch.setattr("functions.ingest.wiring.ParserPool", lambda: parsers)
-    for name, value in aws.variables.items():
-        monkeypatch.setenv(name, value)
+    _surround(monkeypatch, aws, parsers)
     made: list[Installation] = []
 
     def make(**settings: int) -> Installation:
@@ -111,6 +109,18 @@ def make_installation(
 def installation(make_installation: Callable[..., Installation]) -> Installation:
     """A whole ragzero: tenant, keys, bucket, queue and database, reached through PgBouncer in transaction mode."""
     return make_installation()
+
+
+@pytest.fixture(scope="module")
+def shared_installation(
+    databases: Databases, aws: LocalAws, embedder: OnnxEmbedder, model_dir: Path, parsers: SharedParsers
+) -> Iterator[Installation]:
+    """One for a file whose tests leave it as they found it, or keep to what is their own."""
+    with pytest.MonkeyPatch.context() as patching:
+        _surround(patching, aws, parsers)
+        installation = Installation.fresh(databases, aws, new_intake(aws), embedder, model_dir)
+        yield installation
+        installation.close()
 
 
 @pytest.fixture
@@ -129,6 +139,13 @@ def quiet_api(
     with _client(installation) as client:
         yield client
     installation.close()
+
+
+def _surround(patching: pytest.MonkeyPatch, aws: LocalAws, parsers: SharedParsers) -> None:
+    """What an installation's functions find around them."""
+    patching.setattr("functions.ingest.wiring.ParserPool", lambda: parsers)
+    for name, value in aws.variables.items():
+        patching.setenv(name, value)
 
 
 def _client(installation: Installation) -> TestClient:

@@ -11,11 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from functions.query.app import create_app
-from scripts.local.aws import LocalAws
-from shared.adapters.onnx_embedder import OnnxEmbedder
-from tests.support.installation import Databases, Installation
+from tests.support.installation import Installation
 from tests.support.lambda_process import LambdaProcess
-from tests.support.servers import new_intake
 from tests.support.sweeping import sweeping
 from tests.support.town import Shared, Town
 
@@ -32,18 +29,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name in FEW.keys() & set(metafunc.fixturenames):
         count = SEEDS if every else FEW[name]
         metafunc.parametrize(name, range(count) if one is None else [int(one)])
-
-
-@pytest.fixture(scope="module")
-def shared_installation(
-    databases: Databases, aws: LocalAws, embedder: OnnxEmbedder, model_dir: Path
-) -> Iterator[Installation]:
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in aws.variables.items():
-            environment.setenv(name, value)
-        installation = Installation.fresh(databases, aws, new_intake(aws), embedder, model_dir)
-        yield installation
-        installation.close()
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,12 @@ TEXTS = {
 }
 
 
-@pytest.fixture
-def filled(installation: Installation) -> Installation:
+@pytest.fixture(scope="module")
+def filled(shared_installation: Installation) -> Installation:
+    return fill(shared_installation)
+
+
+def fill(installation: Installation) -> Installation:
     for name, text in TEXTS.items():
         installation.put(name, text, {"kind": name[0]})
     installation.put("secret.txt", "Otters sleep in the office.", {"acl": "hr"})
@@ -33,14 +37,14 @@ def filled(installation: Installation) -> Installation:
     return installation
 
 
-@pytest.fixture(params=[10_000, 0], ids=["exact", "ann"])
+@pytest.fixture(scope="module", params=[10_000, 0], ids=["exact", "ann"])
 def api(request: pytest.FixtureRequest, filled: Installation) -> Iterator[TestClient]:
     app = create_app(filled.query_settings(exact_below=request.param), filled.embedder)
     with TestClient(app, headers=bearer(filled.api_key), raise_server_exceptions=False) as client:
         yield client
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plain(filled: Installation) -> Iterator[TestClient]:
     with operating(filled) as client:
         yield client
@@ -100,16 +104,17 @@ def test_the_share_of_a_document_is_told(plain: TestClient, filled: Installation
     assert found["passages"]["share"] > 0
 
 
-def test_below_what_was_looked_at(plain: TestClient, filled: Installation) -> None:
+def test_below_what_was_looked_at(installation: Installation) -> None:
     """More passages speak to the question than are chosen from: the rank is still known."""
     many = {f"more-{n}.txt": f"Otters sleep in holts, report {n} says so." for n in range(12)}
     for name, text in many.items():
-        filled.put(name, text)
-    filled.deliver()
-    found = explain(plain, filled, "heron.txt", top_k=1)
-    assert found["reason"] == "below_candidates"
-    assert found["fused"]["rank"] > found["candidates"]
-    assert found["meaning"]["score"] < explain(plain, filled, "otter.txt")["meaning"]["score"]
+        installation.put(name, text)
+    fill(installation)
+    with operating(installation) as plain:
+        found = explain(plain, installation, "heron.txt", top_k=1)
+        assert found["reason"] == "below_candidates"
+        assert found["fused"]["rank"] > found["candidates"]
+        assert found["meaning"]["score"] < explain(plain, installation, "otter.txt")["meaning"]["score"]
 
 
 def test_31_a_document_one_may_not_see_does_not_exist(plain: TestClient, filled: Installation) -> None:

@@ -20,8 +20,9 @@ from tests.support.installation import Installation
 ANIMALS = ["otter", "badger", "heron", "lynx", "marten", "osprey", "polecat", "raven", "stoat", "wagtail"]
 
 
-@pytest.fixture
-def filled(installation: Installation) -> Installation:
+@pytest.fixture(scope="module")
+def filled(shared_installation: Installation) -> Installation:
+    installation = shared_installation
     for number, animal in enumerate(ANIMALS):
         metadata = {
             "number": str(number),
@@ -34,12 +35,12 @@ def filled(installation: Installation) -> Installation:
     return installation
 
 
-@pytest.fixture(params=["exact", "ann"])
+@pytest.fixture(scope="module", params=["exact", "ann"])
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(filled: Installation, mode: str) -> Iterator[TestClient]:
     settings = filled.query_settings(exact_below=10_000 if mode == "exact" else 0)
     headers = {"Authorization": f"Bearer {filled.api_key}"}
