@@ -39,12 +39,12 @@ def gpu() -> Iterator[FakeGpu]:
         yield server
 
 
-@pytest.fixture
-def filled(installation: Installation) -> Installation:
+@pytest.fixture(scope="module")
+def filled(shared_installation: Installation) -> Installation:
     for name, text in TEXTS.items():
-        installation.put(name, text)
-    installation.deliver()
-    return installation
+        shared_installation.put(name, text)
+    shared_installation.deliver()
+    return shared_installation
 
 
 @pytest.fixture
