@@ -31,8 +31,18 @@ def gpu() -> Iterator[FakeGpu]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def filled(shared_installation: Installation) -> Installation:
+    return fill(shared_installation)
+
+
 @pytest.fixture
-def filled(installation: Installation) -> Installation:
+def own(installation: Installation) -> Installation:
+    """For tests that change what is in it."""
+    return fill(installation)
+
+
+def fill(installation: Installation) -> Installation:
     installation.put("crane.txt", TEXT)
     installation.deliver()
     return installation
@@ -49,10 +59,10 @@ def make_api(filled: Installation, gpu: FakeGpu) -> Iterator[Callable[..., httpx
     """The API in a real server of its own, so that streams stream and disconnects disconnect."""
     opened = []
 
-    def make(**more: Any) -> httpx.Client:
-        context = serving(create_app(filled.query_settings(**settings(gpu, **more)), filled.embedder))
+    def make(of: Installation = filled, **more: Any) -> httpx.Client:
+        context = serving(create_app(of.query_settings(**settings(gpu, **more)), of.embedder))
         url = context.__enter__()
-        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {filled.api_key}"}, timeout=60)
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {of.api_key}"}, timeout=60)
         opened.append((context, client))
         return client
 
@@ -101,10 +111,13 @@ def test_the_same_answer_can_be_fetched_again(api: httpx.Client) -> None:
     assert api.get(f"/v1/answers/{answer['id']}").json() == answer
 
 
-def test_a_kept_answer_is_gone_once_its_document_changed(api: httpx.Client, filled: Installation) -> None:
+def test_a_kept_answer_is_gone_once_its_document_changed(
+    make_api: Callable[..., httpx.Client], own: Installation
+) -> None:
+    api = make_api(own)
     answer = ask(api)
-    filled.put("crane.txt", "The harbour crane was scrapped.")
-    filled.deliver()
+    own.put("crane.txt", "The harbour crane was scrapped.")
+    own.deliver()
     gone = api.get(f"/v1/answers/{answer['id']}")
     assert gone.status_code == 410
     assert "forty" not in gone.text
@@ -224,9 +237,12 @@ def test_an_engine_that_dies_in_mid_sentence_is_the_last_event(api: httpx.Client
     assert "Traceback" not in json.dumps(events[-1][1])
 
 
-def test_without_passages_no_model_is_asked(api: httpx.Client, gpu: FakeGpu, filled: Installation) -> None:
-    filled.delete("crane.txt")
-    filled.deliver()
+def test_without_passages_no_model_is_asked(
+    make_api: Callable[..., httpx.Client], gpu: FakeGpu, own: Installation
+) -> None:
+    api = make_api(own)
+    own.delete("crane.txt")
+    own.deliver()
     before = len([r for r in gpu.requests if "completions" in r.path])
     answer = ask(api)
     assert not answer["supported"]

@@ -21,8 +21,18 @@ QUESTION = "How much does the harbour crane lift?"
 Api = Callable[..., httpx.Client]
 
 
+@pytest.fixture(scope="module")
+def filled(shared_installation: Installation) -> Installation:
+    return fill(shared_installation)
+
+
 @pytest.fixture
-def filled(installation: Installation) -> Installation:
+def own(installation: Installation) -> Installation:
+    """For tests that look at all that was counted or kept."""
+    return fill(installation)
+
+
+def fill(installation: Installation) -> Installation:
     installation.put("crane.txt", "The harbour crane lifts forty tonnes. It was built in 1958.")
     installation.put("secret.txt", "The harbour crane is broken.", {"acl": "hr"})
     installation.deliver()
@@ -33,10 +43,10 @@ def filled(installation: Installation) -> Installation:
 def make_api(filled: Installation) -> Iterator[Api]:
     with ExitStack() as stack:
 
-        def make(key: str | None = None, **settings: Any) -> httpx.Client:
-            app = create_app(filled.query_settings(**settings), filled.embedder)
+        def make(key: str | None = None, of: Installation = filled, **settings: Any) -> httpx.Client:
+            app = create_app(of.query_settings(**settings), of.embedder)
             url = stack.enter_context(serving(app))
-            headers = bearer(key or filled.api_key)
+            headers = bearer(key or of.api_key)
             return stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=60))
 
         yield make
@@ -80,15 +90,15 @@ def test_what_goes_wrong_with_one_question_is_said_in_its_place(make_api: Api) -
     assert found["items"][1]["problem"] is None
 
 
-def test_each_question_counts(make_api: Api) -> None:
+def test_each_question_counts(make_api: Api, own: Installation) -> None:
     """A batch is no way around a key's rate."""
-    api = make_api(key_rate=0.01, key_burst=3)
+    api = make_api(of=own, key_rate=0.01, key_burst=3)
     items = ask(api, *[f"{QUESTION} {number}" for number in range(5)])["items"]
     assert sorted(item["status"] for item in items) == [200, 200, 200, 429, 429]
     late = next(item for item in items if item["status"] == 429)
     assert late["retry_after_s"] > 1
     assert api.get("/v1/documents").status_code == 429
-    used = make_api().get("/v1/usage").json()["days"]
+    used = make_api(of=own).get("/v1/usage").json()["days"]
     assert sum(day["questions"] for day in used) == 3
 
 
@@ -128,9 +138,9 @@ def test_28_32_a_batch_that_is_none_is_refused(make_api: Api, body: dict[str, An
 
 
 def test_what_people_thought_of_answers_is_there_for_golden_sets(
-    make_api: Api, filled: Installation, gpu: FakeGpu
+    make_api: Api, own: Installation, gpu: FakeGpu
 ) -> None:
-    api = make_api(**with_model(gpu))
+    api = make_api(of=own, **with_model(gpu))
     written = api.post("/v1/query", json={"question": QUESTION}).json()["id"]
     path = f"/v1/answers/{written}/feedback"
     assert api.post(path, json={"rating": "bad", "comment": "no"}).status_code == 204
@@ -138,7 +148,7 @@ def test_what_people_thought_of_answers_is_there_for_golden_sets(
     quoted = api.post("/v1/query", json={"question": "When was it built?", "generate": False}).json()["id"]
     said = {"rating": "bad", "question": "When was it built?"}
     assert api.post(f"/v1/answers/{quoted}/feedback", json=said).status_code == 204
-    with operating(filled) as operator:
+    with operating(own) as operator:
         page = operator.get("/v1/admin/feedback").json()
         assert [(one["question"], one["rating"]) for one in page["items"]] == [
             ("When was it built?", "bad"),
@@ -154,33 +164,33 @@ def test_what_people_thought_of_answers_is_there_for_golden_sets(
 
 
 def test_31_an_answer_that_is_anothers_or_nobodys_is_not_there(
-    make_api: Api, filled: Installation, gpu: FakeGpu
+    make_api: Api, own: Installation, gpu: FakeGpu
 ) -> None:
     """Nor one made of documents with labels that the key does not see."""
-    api = make_api(filled.admin_key, **with_model(gpu))
+    api = make_api(own.admin_key, of=own, **with_model(gpu))
     written = api.post("/v1/query", json={"question": QUESTION}).json()["id"]
-    with operating(filled) as operator:
-        narrow = new_key(operator, filled.tenant, acl=["sales"])["key"]
+    with operating(own) as operator:
+        narrow = new_key(operator, own.tenant, acl=["sales"])["key"]
         stranger = new_key(operator, made_tenant(operator), scopes=["query"])["key"]
-    for id, key in ((written, narrow), (written, stranger), (uuid.uuid4(), filled.api_key)):
+    for id, key in ((written, narrow), (written, stranger), (uuid.uuid4(), own.api_key)):
         answer = api.post(f"/v1/answers/{id}/feedback", json={"rating": "bad"}, headers=bearer(key))
         refused(answer, 404)
-    assert filled.rows("select id from answer_feedback") == []
+    assert own.rows("select id from answer_feedback") == []
 
 
 def made_tenant(operator: Any) -> str:
     return str(operator.post("/v1/admin/tenants", json={"name": "stranger"}).json()["id"])
 
 
-def test_feedback_keeps_nothing_of_the_documents(make_api: Api, filled: Installation, gpu: FakeGpu) -> None:
+def test_feedback_keeps_nothing_of_the_documents(make_api: Api, own: Installation, gpu: FakeGpu) -> None:
     """What a document said must go away with it."""
-    api = make_api(**with_model(gpu))
+    api = make_api(of=own, **with_model(gpu))
     written = api.post("/v1/query", json={"question": QUESTION}).json()["id"]
     api.post(f"/v1/answers/{written}/feedback", json={"rating": "good"})
-    kept = str(filled.rows("select * from answer_feedback"))
+    kept = str(own.rows("select * from answer_feedback"))
     assert QUESTION in kept
     assert "forty" not in kept
-    assert str(filled.document("crane.txt")["id"]) not in kept
+    assert str(own.document("crane.txt")["id"]) not in kept
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,18 @@ QUESTION = "Where do otters sleep?"
 Api = Callable[..., TestClient]
 
 
+@pytest.fixture(scope="module")
+def filled(shared_installation: Installation) -> Installation:
+    return fill(shared_installation)
+
+
 @pytest.fixture
-def filled(installation: Installation) -> Installation:
+def own(installation: Installation) -> Installation:
+    """For tests that put more in it."""
+    return fill(installation)
+
+
+def fill(installation: Installation) -> Installation:
     installation.put("otter.txt", "Otters sleep in holts beside the river.")
     for number in range(8):
         installation.put(f"copy-{number}.txt", "Otters sleep well in every copy of this.")
@@ -37,9 +47,9 @@ def filled(installation: Installation) -> Installation:
 def make_api(filled: Installation) -> Iterator[Api]:
     with ExitStack() as stack:
 
-        def make(**settings: Any) -> TestClient:
-            app = create_app(filled.query_settings(**settings), filled.embedder)
-            headers = bearer(filled.api_key)
+        def make(of: Installation = filled, **settings: Any) -> TestClient:
+            app = create_app(of.query_settings(**settings), of.embedder)
+            headers = bearer(of.api_key)
             return stack.enter_context(TestClient(app, headers=headers, raise_server_exceptions=False))
 
         yield make
@@ -107,13 +117,13 @@ def test_without_its_cross_encoder_thorough_says_so_and_answers(
     assert names([found["results"][0]]) != {"heron"}
 
 
-def test_thorough_reads_on_around_its_passages(installation: Installation, make_api: Api) -> None:
+def test_thorough_reads_on_around_its_passages(own: Installation, make_api: Api) -> None:
     """What is cited still stands where the citation says."""
     sentences = " ".join(f"Sentence {number} of the long report speaks of tides." for number in range(120))
     text = sentences.replace("Sentence 60 of", "Sentence 60, where the basilisk rests, of")
-    installation.put("report.txt", text)
-    installation.deliver()
-    api = make_api()
+    own.put("report.txt", text)
+    own.deliver()
+    api = make_api(own)
     ask = {"question": "Where does the basilisk rest?", "top_k": 1}
     short, wide = (search(api, **ask, mode=mode)["results"][0] for mode in ("balanced", "thorough"))
     assert short["text"] in wide["text"]
@@ -123,14 +133,14 @@ def test_thorough_reads_on_around_its_passages(installation: Installation, make_
         assert text[one["start"] : one["end"]] == one["quote"]
 
 
-def test_26_a_stuffed_document_leaves_room_for_others(installation: Installation, make_api: Api) -> None:
+def test_26_a_stuffed_document_leaves_room_for_others(own: Installation, make_api: Api) -> None:
     page = (
         "Where do otters sleep? Otters sleep here, in this very chapter, number {}, of the stuffed book. "
         * 12
     )
-    installation.put("stuffed.txt", "\n\n".join(page.replace("{}", str(number)) for number in range(8)))
-    installation.deliver()
-    api = make_api()
+    own.put("stuffed.txt", "\n\n".join(page.replace("{}", str(number)) for number in range(8)))
+    own.deliver()
+    api = make_api(own)
     capped = search(api, top_k=5, per_document=2)["results"]
     assert sum("stuffed" in one["uri"] for one in capped) == 2
     assert len(capped) == 5
@@ -150,10 +160,10 @@ def test_every_mode_has_answers_of_its_own(make_api: Api, redis_server: RedisSer
     assert cached(mode="balanced") == "exact", "the default by its name"
 
 
-def test_labels_hide_neighbours_too(filled: Installation, make_api: Api) -> None:
+def test_labels_hide_neighbours_too(own: Installation, make_api: Api) -> None:
     """Whoever may not see a document finds nothing of it, and nothing around it."""
-    filled.put("secret.txt", "The basilisk rests. " + "It is a long tale of tides. " * 100, {"acl": "hr"})
-    filled.deliver()
-    api = make_api()
+    own.put("secret.txt", "The basilisk rests. " + "It is a long tale of tides. " * 100, {"acl": "hr"})
+    own.deliver()
+    api = make_api(own)
     assert search(api, question="basilisk", mode="thorough", acl=[])["results"]
     assert "basilisk" not in str(search(api, question="basilisk", mode="thorough", acl=[]))
