@@ -165,6 +165,7 @@ class Installation:
             "aws_endpoint_url": self.aws.url,
             "default_tenant": self.tenant,
             "model_dir": self.model_dir,
+            "encoder_threads": 1,
             **self.cache,
         }
 
@@ -176,6 +177,7 @@ class Installation:
             "RAGZERO_BUCKET": self.intake.bucket,
             "RAGZERO_DEFAULT_TENANT": str(self.tenant),
             "RAGZERO_MODEL_DIR": str(self.model_dir),
+            "RAGZERO_ENCODER_THREADS": "1",
             "RAGZERO_LEASE_SECONDS": "60",
             "RAGZERO_KEY_PEPPER": PEPPER,
         }
