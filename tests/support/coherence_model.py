@@ -135,8 +135,7 @@ class Machine:
             if place and reader == world.readers[place - 1]:
                 continue  # the same as the one before
             for step, after, changed in self._reader(world, reader):
-                readers = list(after.readers)
-                readers[place] = changed
+                readers = [*after.readers[:place], changed, *after.readers[place + 1 :]]
                 yield step, after._replace(readers=tuple(sorted(readers)))
 
     # Publishers: one at a time, for each needs the tenant's row.
@@ -183,7 +182,8 @@ class Machine:
     def _kept(self, world: World, held: int, renewed: int, ticket: int) -> World:
         """A ticket that is gone is void for whoever has it."""
         until = world.now + LEASE if renewed else world.held_until if held else 0
-        world = world._replace(held=held, held_until=until)
+        if (held, until) != (world.held, world.held_until):
+            world = world._replace(held=held, held_until=until)
         return world if ticket or not world.ticket else self._void(world)
 
     def _drainer(self, world: World) -> Iterator[tuple[str, World]]:
@@ -257,6 +257,8 @@ class Machine:
         """Without the ticket: whoever has it has nothing, if Redis sees to that."""
         if not world.ticket:
             return world
+        if not any(each.ticket == 2 for each in world.readers):
+            return world._replace(ticket=0, ticket_until=0)
         void = {"ticket": 0, "read": 0} if self._void_is_void else {"ticket": 1}
         readers = tuple(sorted(each._replace(**void) if each.ticket == 2 else each for each in world.readers))
         return world._replace(ticket=0, ticket_until=0, readers=readers)
@@ -264,6 +266,8 @@ class Machine:
 
 def _settled(world: World) -> World:
     """Without promises that say no more than is known."""
+    if not world.promises:
+        return world
     return world._replace(promises=tuple(each for each in world.promises if each[0] > world.least))
 
 
