@@ -23,7 +23,6 @@ SUPERUSER = "postgres"
 SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
-    "shared_buffers": "1GB",  # taken as it is used; 100 000 chunks and their index fit
     "maintenance_work_mem": "512MB",
     "max_connections": "100",
     "jit": "off",
@@ -67,7 +66,10 @@ def hand_over(path: Path, user: str | None) -> None:
 
 
 class Postgres(Server):
-    """durable=False trades crash safety, and what guessing passwords costs, for speed (tests)."""
+    """durable=False trades crash safety, and what guessing passwords costs, for speed (tests).
+
+    shared_buffers is taken as it is used; 100 000 chunks and their index fit into the usual ones.
+    """
 
     name = "postgres"
     preferred_port = 54320
@@ -75,11 +77,17 @@ class Postgres(Server):
     stop_signal = signal.SIGINT
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, tethered: bool = False, durable: bool = True
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        tethered: bool = False,
+        durable: bool = True,
+        shared_buffers: str = "1GB",
     ) -> None:
         super().__init__(folder, port=port, tethered=tethered)
         self.data = self.folder / "data"
-        self._settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
+        self._settings = SETTINGS | {"shared_buffers": shared_buffers} | ({} if durable else NOT_DURABLE)
 
     @property
     def password(self) -> str:

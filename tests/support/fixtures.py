@@ -31,7 +31,9 @@ def state_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres(state_folder: Path) -> Iterator[Postgres]:
-    server = Postgres(state_folder / "postgres", port=free_port(), tethered=True, durable=False)
+    """Making and dropping a database looks through all buffers, so there are few."""
+    folder = state_folder / "postgres"
+    server = Postgres(folder, port=free_port(), tethered=True, durable=False, shared_buffers="128MB")
     with running(server):
         yield server
 
