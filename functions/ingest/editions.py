@@ -22,7 +22,7 @@ from uuid import UUID
 from functions.ingest.cutting import Cut
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
 from shared.core.errors import RagzeroError, UnreadableDocument
-from shared.core.models import Chunk, Claim, Collection, Edition, ObjectState, ParsedDocument, Wanted
+from shared.core.models import Chunk, Claim, Draft, Edition, ObjectState, ParsedDocument, Stage, Wanted
 from shared.core.ports import Embedder
 from shared.telemetry import checkpoint, get_logger, metrics
 
@@ -37,9 +37,7 @@ _EMBED_AT_ONCE = 64
 class Store(Protocol):
     def wanted(self, tenant: UUID, documents: Sequence[UUID]) -> list[Wanted]: ...
     def begin(self, tenant: UUID, wanted: Wanted, pipeline: str, lease_seconds: float) -> Claim | None: ...
-    def stage(
-        self, claim: Claim, generation: int, collection: Collection, chunks: Sequence[Chunk]
-    ) -> list[tuple[int, int]]: ...
+    def stage(self, draft: Draft) -> Stage: ...
     def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None: ...
     def extend(self, claim: Claim, lease_seconds: float) -> None: ...
     def release(self, claim: Claim) -> None: ...
@@ -180,7 +178,7 @@ class EditionMaker:
         if read.reason is not None:
             self._store.fail(claim, read.edition.pipeline, read.reason)
             return None
-        missing = self._store.stage(claim, claim.generation, cut.collection, read.chunks)
+        missing = self._store.stage(Draft(claim, cut.collection, read.chunks)).missing
         checkpoint("edition_staged")
         if self._cpu_lane_chunks is not None and len(missing) > self._cpu_lane_chunks:
             return self._store.hand_over(claim, read.edition)

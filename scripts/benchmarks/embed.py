@@ -39,7 +39,7 @@ from shared.adapters.postgres.migrate import ROLES, migrate
 from shared.adapters.postgres.space_tables import ensure_space
 from shared.adapters.postgres.tenants import TenantStore
 from shared.core.chunking import chunk, embedding_text, text_hash
-from shared.core.models import Chunk, Publication, Version
+from shared.core.models import Chunk, Draft, Publication, Version
 from shared.settings import EmbedSettings
 from shared.telemetry import configure
 
@@ -73,12 +73,11 @@ class Index:
         tenant, store = self._tenant, self._store
         claim = store.observe(tenant, "bench", str(uuid.uuid4()), "1", 600).claim
         assert claim is not None
-        generation = store.begin(claim)
         collection = store.collection(tenant, "default")
-        missing = store.stage(claim, generation, collection, chunks)
+        (stage,) = store.stage([Draft(claim, collection, chunks)])
         version = Version("etag", None, 0, {}, "bench", "1")
-        publication = Publication(version, generation, collection.id, len(chunks), None, ())
-        store.hand_over(claim, publication, len(missing))
+        publication = Publication(version, stage.generation, collection.id, len(chunks), None, ())
+        store.hand_over(claim, publication, len(stage.missing))
 
     def embed(self, encoder: TorchEncoder) -> Report:
         settings = EmbedSettings(database_url=self.url("ragzero_embed"), patience_seconds=0)

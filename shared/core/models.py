@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Status(StrEnum):
@@ -211,6 +215,33 @@ class Publication:
         hash = data["version"]["content_hash"]
         version = Version(**{**data["version"], "content_hash": hash and bytes.fromhex(hash)})
         return cls(**{**data, "version": version, "flags": tuple(data["flags"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document in chunks that are not stored yet, and where they go."""
+
+    claim: Claim
+    collection: Collection
+    chunks: Sequence[Chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A generation whose chunks are stored. missing: (chunk id, ordinal) of those that lack a vector."""
+
+    generation: int
+    missing: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A generation that is whole with these vectors, shape (len(chunk_ids), dimension of the space); None: without any."""
+
+    claim: Claim
+    publication: Publication
+    chunk_ids: Sequence[int] = ()
+    vectors: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

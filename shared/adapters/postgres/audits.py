@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 
 from shared.adapters.cache.epochs import Epochs
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.documents import vectors_statement
+from shared.adapters.postgres.generations import vectors_statement
 from shared.adapters.postgres.sql import load
 
 _SQL = load("audit")

@@ -7,8 +7,7 @@ written then.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from psycopg import Cursor, sql
@@ -16,23 +15,25 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from shared.adapters.cache.epochs import Epochs
-from shared.adapters.postgres import storage
+from shared.adapters.postgres import generations
 from shared.adapters.postgres.coherence import Bump, EpochStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
 from shared.adapters.postgres.webhooks import tell
-from shared.core.errors import ConfigurationError, Conflict, Forbidden, LeaseLost, SpaceChanged
+from shared.core.errors import ConfigurationError, Forbidden, LeaseLost
 from shared.core.keys import DEFAULT_COLLECTION, document_metadata
 from shared.core.labels import Labels
 from shared.core.models import (
-    Chunk,
     Claim,
     Coherence,
     Collection,
+    Draft,
     ObjectState,
     Observed,
     Publication,
+    Ready,
     Space,
+    Stage,
     Status,
     Version,
 )
@@ -43,17 +44,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SQL = load("documents")
-_SLICE = 500
 _NOTHING: Mapping[str, int] = {}
 _EMBED_SLICE = 256  # chunks that one lease of the embedding job covers, within one document
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What a document weighs in its collection's counters while it is visible."""
-
-    collection: int
-    chunks: int
 
 
 class DocumentStore:
@@ -151,54 +143,32 @@ class DocumentStore:
     def settle(self, claim: Claim, sequencer: str) -> None:
         """Nothing to do; whoever waits since the object was put hears how it went before."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            row = locked(cursor, claim)
+            row = generations.locked(cursor, [claim])[claim.id]
             cursor.execute(_SQL["settle"], _fence(claim) | {"sequencer": sequencer})
             if claim.status in (Status.PENDING, Status.PROCESSING):
                 found = (
                     WebhookEvent.FAILED if row["published_generation"] is None else WebhookEvent.SEARCHABLE
                 )
-                tell(cursor, claim.id, found)
+                tell(cursor, [claim.id], found)
 
     def collection(self, tenant: UUID, name: str) -> Collection:
         """A tenant's collection, made when it is new."""
         with self._database.transaction(tenant) as cursor:
             return Collection(**self._collection(cursor, tenant, name))
 
-    def begin(self, claim: Claim) -> int:
-        """The number of a new generation; the document is `processing` from now on."""
-        with self._database.transaction(claim.tenant_id) as cursor:
-            row = cursor.execute(_SQL["begin_generation"], _fence(claim)).fetchone()
-        if row is None:
-            raise LeaseLost
-        return int(row["generation"])
-
-    def stage(
-        self, claim: Claim, generation: int, collection: Collection, chunks: Sequence[Chunk]
-    ) -> list[tuple[int, int]]:
-        """Stores a generation's chunks, unseen by any query. (chunk id, ordinal) of those that lack a vector."""
-        common = {
-            "tenant": claim.tenant_id,
-            "collection": collection.id,
-            "language": collection.language,
-            "id": claim.id,
-            "generation": generation,
-        }
-        with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
-            for first in range(0, len(chunks), _SLICE):
-                cursor.execute(_SQL["store_chunks"], common | _columns(chunks[first : first + _SLICE]))
-            missing = cursor.execute(self._vectors("reuse_vectors"), common).fetchall()
-            if generation > 1:  # only now: an abandoned generation's vectors are worth having, too
-                self._remove(cursor, claim.id, below=generation)
-            cursor.execute(_SQL["count_lexemes"], common)
-        return [(row["id"], row["ordinal"]) for row in missing]
+    def stage(self, drafts: Sequence[Draft]) -> list[Stage]:
+        """Stores a new generation of each document, all of one collection, unseen by any query; they are `processing`."""
+        space, claims = self.space(), [draft.claim for draft in drafts]
+        with self._database.transaction(claims[0].tenant_id) as cursor:
+            begun = generations.begin(cursor, list(generations.locked(cursor, claims)))
+            return generations.stage(cursor, space, drafts, begun)
 
     def store_vectors(self, claim: Claim, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
         """vectors: shape (len(chunk_ids), dimension of the active space)."""
-        statement, values = storing(self.space(), chunk_ids, vectors)
+        space = self.space()
         with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
-            cursor.execute(statement, values, binary=True)
+            generations.locked(cursor, [claim])
+            generations.store_vectors(cursor, space, chunk_ids, vectors)
 
     def hand_over(self, claim: Claim, publication: Publication, missing: int) -> int:
         """Leaves what is missing, and then publishing, to the embedding job; the event's work is done.
@@ -212,7 +182,7 @@ class DocumentStore:
             "space": self.space().id,
         }
         with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
+            generations.locked(cursor, [claim])
             cursor.execute(_SQL["hand_over"], values)
             return self.leave_to_job(cursor, values, edition=False)
 
@@ -221,21 +191,27 @@ class DocumentStore:
         tenant, and space, which is held. Raises SpaceChanged."""
         values = {**values, "slice": _EMBED_SLICE, "edition": edition}
         if cursor.execute(self._vectors("slice_work"), values).rowcount == 0:
-            raise self._space_changed()
+            raise generations.space_changed(self.space())
         row = cursor.execute(_SQL["backlog"], values).fetchone()
         assert row is not None
         return int(row["chunks"])
 
-    def publish(self, claim: Claim, publication: Publication) -> None:
-        """Makes a generation the visible one and the one before it invisible, at once. Raises SpaceChanged, also
-        when its collection was exchanged for its candidate since it was cut."""
-        with self._database.transaction(claim.tenant_id) as cursor:
-            self._publish(cursor, locked(cursor, claim), claim.tenant_id, publication)
+    def publish(self, ready: Sequence[Ready]) -> None:
+        """Makes generations of one tenant's documents the visible ones, all or none, and those before them invisible, at
+        once. Raises SpaceChanged, also when a collection was exchanged for its candidate since they were cut."""
+        space, claims = self.space(), [one.claim for one in ready]
+        chunk_ids = [id for one in ready for id in one.chunk_ids]
+        with self._database.transaction(claims[0].tenant_id) as cursor:
+            rows = generations.locked(cursor, claims)
+            if chunk_ids:
+                generations.store_vectors(cursor, space, chunk_ids, _joined(ready))
+            generations.publish(cursor, space, rows, {one.claim.id: one.publication for one in ready})
+            self.bump(cursor, claims[0].tenant_id)
 
     def publish_waiting(self, tenant: UUID, document: UUID, generation: int) -> bool:
         """Publishes what was handed over, once all of it is embedded, or ends an edition; False when nobody waits for that
         (any more)."""
-        self.space()  # a transaction within the one below would take the tenant from it
+        space = self.space()  # a transaction within the one below would take the tenant from it
         with self._database.transaction(tenant) as cursor:
             row = self._taken(cursor, document, generation)
             if row is None:
@@ -243,7 +219,9 @@ class DocumentStore:
             if row["staged"] is None:
                 self._end_edition(cursor, document, generation, None)
             else:
-                self._publish(cursor, row, tenant, Publication.from_dict(row["staged"]))
+                publication = Publication.from_dict(row["staged"])
+                generations.publish(cursor, space, {document: row}, {document: publication})
+                self.bump(cursor, tenant)
         return True
 
     def fail_waiting(self, tenant: UUID, document: UUID, generation: int, code: str, reason: str) -> bool:
@@ -268,15 +246,16 @@ class DocumentStore:
     def touch(self, claim: Claim, version: Version) -> None:
         """Same content, perhaps new metadata: what is published stays."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
+            generations.locked(cursor, [claim])
             cursor.execute(_SQL["touch"], _fence(claim) | _version(version))
-            tell(cursor, claim.id, WebhookEvent.SEARCHABLE)
+            tell(cursor, [claim.id], WebhookEvent.SEARCHABLE)
             self.bump(cursor, claim.tenant_id)
 
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
         """Not searchable, and why; an older generation disappears, because the object is no longer that."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            self._fail(cursor, locked(cursor, claim), claim.tenant_id, version, code, reason)
+            row = generations.locked(cursor, [claim])[claim.id]
+            self._fail(cursor, row, claim.tenant_id, version, code, reason)
 
     def describe(self, tenant: UUID, document: UUID, known: str, state: ObjectState) -> Coherence:
         """The object has other metadata now and is otherwise the one whose etag was known.
@@ -302,10 +281,10 @@ class DocumentStore:
         removed: what was taken away elsewhere, by place, for the receipt.
         """
         with self._database.transaction(tenant) as cursor:
-            before = _counted(cursor.execute(_SQL["lock_any"], {"id": document}).fetchone())
+            before = cursor.execute(_SQL["lock_any"], {"id": document}).fetchone()
             cursor.execute(_SQL["open_receipt"], {"id": document})
             cursor.execute(_SQL["tombstone"], {"id": document, "sequencer": sequencer})
-            self._recount(cursor, before, None)
+            generations.recount(cursor, [before])
             note_removed(cursor, document, removed)
             bump = self.bump(cursor, tenant)
             told = {"epoch": bump.epoch, "coherent": bump.coherence.coherent, "until": bump.coherence.until}
@@ -316,20 +295,12 @@ class DocumentStore:
         """How many chunks were removed for good: of generations before keep, or all that a document had which is gone."""
         with self._database.transaction(tenant) as cursor:
             if keep is not None:
-                return self._remove(cursor, document, below=keep)
+                return generations.remove(cursor, document, below=keep)
             return remove_rest(cursor, document)
 
     def bump(self, cursor: Cursor[DictRow], tenant: UUID) -> Bump:
         """Last in the transaction of whatever changes what questions are answered from."""
         return self._epochs.bump(cursor, tenant)
-
-    def check_complete(self, cursor: Cursor[DictRow], document: UUID, generation: int, chunks: int) -> None:
-        """Holds the spaces from here on. Raises Conflict unless so many chunks and their vectors are there."""
-        values = {"id": document, "generation": generation}
-        row = cursor.execute(self._vectors("count_generation"), values).fetchone()
-        if row is None or not row["chunks"] == row["vectors"] == chunks:
-            counted = row and {name: row[name] for name in ("chunks", "vectors")}
-            raise Conflict(f"generation {generation} is incomplete: {counted} of {chunks} chunks")
 
     def drain_outbox(self, tenant: UUID) -> None:
         self._epochs.drain(tenant)
@@ -338,22 +309,12 @@ class DocumentStore:
         self._epochs.close()
         self._database.close()
 
-    def _publish(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, publication: Publication) -> None:
-        """row is the document's, locked."""
-        values = _publication(row, publication) | {"space": self.space().id}
-        self.check_complete(cursor, row["id"], publication.generation, publication.chunks)
-        if cursor.execute(_SQL["publish"], values).rowcount == 0:
-            raise self._space_changed()
-        self._recount(cursor, _counted(row), _Counted(publication.collection, publication.chunks))
-        tell(cursor, row["id"], WebhookEvent.SEARCHABLE)
-        self.bump(cursor, tenant)
-
     def _fail(
         self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, version: Version, code: str, reason: str
     ) -> None:
         cursor.execute(_SQL["fail"], _fence(row) | _version(version) | {"code": code, "reason": reason})
-        self._recount(cursor, _counted(row), None)
-        tell(cursor, row["id"], WebhookEvent.FAILED)
+        generations.recount(cursor, [row])
+        tell(cursor, [row["id"]], WebhookEvent.FAILED)
         self.bump(cursor, tenant)
 
     def _end_edition(
@@ -364,7 +325,9 @@ class DocumentStore:
         values = {"id": document, "generation": generation, "space": self.space().id}
         row = cursor.execute(_SQL["end_edition"], values | {"status": status, "reason": reason}).fetchone()
         if row is not None and reason is None:
-            self.check_complete(cursor, document, generation, row["chunks"])
+            generations.check_complete(
+                cursor, self.space(), {document: row["chunks"]}, {document: generation}
+            )
 
     def _taken(self, cursor: Cursor[DictRow], document: UUID, generation: int) -> DictRow | None:
         """The document's row, locked, when we are the one to end its wait.
@@ -377,10 +340,6 @@ class DocumentStore:
         taken = cursor.execute(_SQL["take_waiting"], values).fetchone()
         return row if taken else None
 
-    def _remove(self, cursor: Cursor[DictRow], document: UUID, below: int) -> int:
-        row = cursor.execute(_SQL["remove_chunks"], {"id": document, "below": below}).fetchone()
-        return int(row["removed"]) if row else 0
-
     def _collection(self, cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
         """Made when it is new, by us or by somebody at the same time."""
         values = {"tenant": tenant, "name": name}
@@ -391,23 +350,8 @@ class DocumentStore:
         assert row is not None
         return row
 
-    def _recount(self, cursor: Cursor[DictRow], before: _Counted | None, after: _Counted | None) -> None:
-        for counted, sign in ((before, -1), (after, 1)):
-            if counted:
-                values = {
-                    "collection": counted.collection,
-                    "documents": sign,
-                    "chunks": sign * counted.chunks,
-                }
-                cursor.execute(_SQL["count_collection"], values)
-
-    def _space_changed(self) -> SpaceChanged:
-        return SpaceChanged(
-            f"space {self.space().id} is not the active one any more, or the collection was exchanged"
-        )
-
     def _vectors(self, name: str) -> sql.Composed:
-        return vectors_statement(_SQL[name], self.space().id)
+        return generations.vectors_statement(_SQL[name], self.space().id)
 
     def _write(self, claim: Claim, name: str, values: dict[str, Any]) -> None:
         with self._database.transaction(claim.tenant_id) as cursor:
@@ -417,11 +361,9 @@ class DocumentStore:
 
 def remove_rest(cursor: Cursor[DictRow], document: UUID) -> int:
     """How many chunks a document still had that is gone; they and their vectors stand in its receipt."""
-    values = {"id": document, "below": None}
-    told = cursor.execute(_SQL["has_receipt"], values).fetchone() is not None
+    told = cursor.execute(_SQL["has_receipt"], {"id": document}).fetchone() is not None
     vectors = _vectors_of(cursor, document) if told else {}
-    row = cursor.execute(_SQL["remove_chunks"], values).fetchone()
-    removed = int(row["removed"]) if row else 0
+    removed = generations.remove(cursor, document, below=None)
     if told and removed:
         note_removed(cursor, document, {"index.chunks": removed, **vectors})
     return removed
@@ -431,7 +373,7 @@ def _vectors_of(cursor: Cursor[DictRow], document: UUID) -> dict[str, int]:
     """By space."""
     found: dict[str, int] = {}
     for space in cursor.execute(_SQL["spaces"]).fetchall():
-        statement = vectors_statement(_SQL["count_vectors"], space["id"])
+        statement = generations.vectors_statement(_SQL["count_vectors"], space["id"])
         row = cursor.execute(statement, {"id": document}).fetchone()
         found[f"index.vectors.{space['name']}"] = int(row["vectors"]) if row else 0
     return found
@@ -443,36 +385,10 @@ def note_removed(cursor: Cursor[DictRow], document: UUID, removed: Mapping[str, 
         cursor.execute(_SQL["note_removed"], values)
 
 
-def storing(
-    space: Space, chunk_ids: Sequence[int], vectors: NDArray[np.float32]
-) -> tuple[sql.Composed, dict[str, Any]]:
-    """The statement, bound in binary, that gives chunks their vectors in a space."""
-    statement = sql.SQL(_SQL["store_vectors"]).format(
-        vectors=sql.Identifier(f"vectors_{space.id:d}"), column=storage.column(space.storage)
-    )
-    return statement, {
-        "chunk_ids": list(chunk_ids),
-        "embeddings": storage.values(space.storage, vectors),
-    }
+def _joined(ready: Sequence[Ready]) -> NDArray[np.float32]:
+    import numpy as np  # heavy: loaded when first used
 
-
-def vectors_statement(statement: LiteralString, space: int) -> sql.Composed:
-    """The statement with {vectors} as the table of that space."""
-    return sql.SQL(statement).format(vectors=sql.Identifier(f"vectors_{space:d}"))
-
-
-def locked(cursor: Cursor[DictRow], claim: Claim) -> DictRow:
-    """The document's row, for update. Raises LeaseLost."""
-    row = cursor.execute(_SQL["lock_document"], _fence(claim)).fetchone()
-    if row is None:
-        raise LeaseLost
-    return row
-
-
-def _counted(row: DictRow | None) -> _Counted | None:
-    if row is None or row["published_generation"] is None:
-        return None
-    return _Counted(row["collection_id"], row["chunks"])
+    return np.concatenate([one.vectors for one in ready if one.vectors is not None])
 
 
 def _fence(claim: Claim | DictRow) -> dict[str, Any]:
@@ -506,16 +422,3 @@ def _publication(claim: Claim | DictRow, publication: Publication) -> dict[str, 
             "flags": list(publication.flags),
         }
     )
-
-
-def _columns(rows: Sequence[Chunk]) -> dict[str, list[Any]]:
-    return {
-        "ordinals": [chunk.ordinal for chunk in rows],
-        "texts": [chunk.text for chunk in rows],
-        "pages": [chunk.page for chunk in rows],
-        "headings": [Jsonb(list(chunk.headings)) for chunk in rows],
-        "starts": [chunk.start for chunk in rows],
-        "ends": [chunk.end for chunk in rows],
-        "hashes": [bytes.fromhex(chunk.text_hash) for chunk in rows],
-        "embedded": [chunk.embedding_text for chunk in rows],
-    }

@@ -10,10 +10,11 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.documents import DocumentStore, locked
+from shared.adapters.postgres.documents import DocumentStore
+from shared.adapters.postgres.generations import check_complete, locked, stage
 from shared.adapters.postgres.sql import load
 from shared.core.errors import LeaseLost
-from shared.core.models import Claim, Collection, Edition, Wanted
+from shared.core.models import Claim, Collection, Draft, Edition, Stage, Wanted
 
 _SQL = load("editions")
 
@@ -24,7 +25,6 @@ class EditionStore:
     def __init__(self, database: Database, documents: DocumentStore) -> None:
         self._database = database
         self._documents = documents
-        self.stage = documents.stage
         self.store_vectors = documents.store_vectors
         self.extend = documents.extend
         self.release = documents.release
@@ -49,11 +49,19 @@ class EditionStore:
             row = cursor.execute(_SQL["begin"], values).fetchone()
         return Claim(**row) if row else None
 
+    def stage(self, draft: Draft) -> Stage:
+        """Stores the edition's chunks. Raises LeaseLost."""
+        space, claim = self._documents.space(), draft.claim
+        with self._database.transaction(claim.tenant_id) as cursor:
+            locked(cursor, [claim])
+            return stage(cursor, space, [draft], {claim.id: claim.generation})[0]
+
     def finish(self, claim: Claim, edition: Edition) -> None:
         """The edition is whole; the lease ends. Raises LeaseLost, or Conflict when vectors are missing."""
+        space = self._documents.space()  # a transaction within the one below would take the tenant from it
         with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
-            self._documents.check_complete(cursor, claim.id, claim.generation, edition.chunks)
+            locked(cursor, [claim])
+            check_complete(cursor, space, {claim.id: edition.chunks}, {claim.id: claim.generation})
             self._finish(cursor, claim, edition, {"status": "whole", "reason": None})
 
     def hand_over(self, claim: Claim, edition: Edition) -> int:
@@ -61,7 +69,7 @@ class EditionStore:
         LeaseLost or SpaceChanged."""
         values = _fence(claim) | {"tenant": claim.tenant_id, "space": self._documents.space().id}
         with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
+            locked(cursor, [claim])
             cursor.execute(_SQL["wait"], values)
             self._finish(cursor, claim, edition, {"status": "waiting", "reason": None})
             return self._documents.leave_to_job(cursor, values, edition=True)
@@ -69,9 +77,9 @@ class EditionStore:
     def fail(self, claim: Claim, pipeline: str, reason: str) -> None:
         """The candidate cannot have this document, and why; the lease ends."""
         edition = Edition(pipeline, None, None, (), 0)
-        self._documents.space()  # a transaction within the one below would take the tenant from it
+        self._documents.space()  # as above
         with self._database.transaction(claim.tenant_id) as cursor:
-            locked(cursor, claim)
+            locked(cursor, [claim])
             self._finish(cursor, claim, edition, {"status": "failed", "reason": reason})
 
     def _finish(self, cursor: Cursor[DictRow], claim: Claim, edition: Edition, came: dict[str, Any]) -> None:

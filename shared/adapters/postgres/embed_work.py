@@ -15,8 +15,9 @@ from psycopg.rows import DictRow
 
 from shared.adapters.cache.epochs import Epochs
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.documents import DocumentStore, storing, vectors_statement
+from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.postgres.filling import FillStore, embedded_text
+from shared.adapters.postgres.generations import store_vectors, vectors_statement
 from shared.adapters.postgres.sql import load
 from shared.core.errors import LeaseLost, SpaceMismatch
 from shared.core.models import EmbedSlice, Space, Waiting
@@ -105,7 +106,7 @@ class EmbedWorkStore:
             if active is None or active["id"] != space.id:
                 raise SpaceMismatch(f"space {space.id} ({space.name}) is not the active one any more")
             for one in (space, *twins):
-                cursor.execute(*storing(one, chunk_ids, vectors), binary=True)
+                store_vectors(cursor, one, chunk_ids, vectors)
 
     def give_back(self, slices: Sequence[EmbedSlice]) -> None:
         """Not worked on after all; the try does not count."""

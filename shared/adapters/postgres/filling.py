@@ -12,7 +12,7 @@ from psycopg import Cursor, sql
 from psycopg.rows import DictRow
 
 from shared.adapters.postgres.connection import Database
-from shared.adapters.postgres.documents import storing, vectors_statement
+from shared.adapters.postgres.generations import store_vectors, vectors_statement
 from shared.adapters.postgres.sql import load
 from shared.core.chunking import embedding_text, text_hash
 from shared.core.errors import Busy, Conflict, NotFound, RagzeroError
@@ -76,8 +76,8 @@ class FillStore:
 
     def store(self, tenant: UUID, chunk_ids: Sequence[int], vectors: NDArray[np.float32]) -> int:
         """How many are new: one that is there stays as it is, and a chunk that went away needs none."""
-        statement, values = storing(self._known(), chunk_ids, vectors)
-        return self._inserted(tenant, lambda cursor: cursor.execute(statement, values, binary=True).rowcount)
+        space = self._known()
+        return self._inserted(tenant, lambda cursor: store_vectors(cursor, space, chunk_ids, vectors))
 
     def _inserted(self, tenant: UUID, insert: Callable[[Cursor[DictRow]], int]) -> int:
         """How many rows are new. Chunks that are deleted while it runs break it; it does not see them the next time."""

@@ -8,7 +8,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.connection import AsyncDatabase
-from shared.adapters.postgres.documents import vectors_statement
+from shared.adapters.postgres.generations import vectors_statement
 from shared.adapters.postgres.sql import load
 from shared.core.errors import Conflict
 from shared.core.models import KnownSpace

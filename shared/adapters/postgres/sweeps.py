@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from shared.adapters.cache.epochs import Epochs
+from shared.adapters.postgres import generations
 from shared.adapters.postgres.coherence import EpochStore
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.sql import load
@@ -20,7 +21,6 @@ from shared.core.errors import LeaseLost
 from shared.core.sweeping import Compared, Finding, Kind, Leftover, Listed, Page, Sweep
 
 _SQL = load("sweeps")
-_DOCUMENTS_SQL = load("documents")
 _LOOKED_AT = "looked_at"
 _GONE = 5_000  # in one statement
 _LEFTOVERS = 100  # removed along with a page, so that a page stays quick; the next sweep finds the rest
@@ -193,10 +193,8 @@ class SweepStore:
 
     def remove(self, leftover: Leftover) -> int:
         """How many chunks were removed. A generation begun since is a newer one, and stays."""
-        values = {"id": leftover.document, "below": leftover.generation + 1}
         with self._database.transaction(leftover.tenant) as cursor:
-            row = cursor.execute(_DOCUMENTS_SQL["remove_chunks"], values).fetchone()
-        return int(row["removed"]) if row else 0
+            return generations.remove(cursor, leftover.document, leftover.generation + 1)
 
     def forget(self) -> dict[str, int]:
         """How many rows that are kept for a while only were removed, by what they were."""

@@ -48,9 +48,9 @@ class WebhookStore:
                 raise NotFound("there is no such webhook")
 
 
-def tell(cursor: Cursor[DictRow], document: UUID, event: WebhookEvent) -> None:
-    """Leaves a message for each webhook of the document's tenant that listens."""
-    cursor.execute(_SQL["tell"], {"id": document, "event": event.value})
+def tell(cursor: Cursor[DictRow], documents: Sequence[UUID], event: WebhookEvent) -> None:
+    """Leaves a message of each document for each webhook of its tenant that listens."""
+    cursor.execute(_SQL["tell"], {"documents": list(documents), "event": event.value})
 
 
 class Outbox:

@@ -54,28 +54,18 @@ set key_hash = excluded.key_hash, requested_at = now(), coherent = true, removed
 
 -- name: claim
 -- The lease, when nobody holds it, or only for an edition, which can wait. attempt is the fencing token of everything
--- that follows.
+-- that follows. What waited for it is `processing` from now on.
 update documents d
 set attempt = attempt + 1,
-    lease_until = now() + make_interval(secs => %(lease)s)
+    lease_until = now() + make_interval(secs => %(lease)s),
+    status = case when status = 'pending' then 'processing' else status end,
+    updated_at = case when status = 'pending' then now() else updated_at end,
+    timeline = case when status = 'pending' then timeline_with(timeline, 'processing', null) else timeline end
 where id = %(id)s
   and (lease_until is null or lease_until < now()
        or exists (select from editions e where e.document_id = d.id and e.attempt = d.attempt))
 returning id, tenant_id, collection_id, bucket, key, status, etag, version_id, content_hash, pipeline, metadata,
           generation, published_generation, attempt
-
--- name: begin_generation
--- An older generation need not be embedded any more; whatever job works on it finds its slices gone.
-with begun as (
-    update documents
-    set generation = generation + 1, status = 'processing', staged = null, updated_at = now(),
-        timeline = timeline_with(timeline, 'processing', null)
-    where id = %(id)s and attempt = %(attempt)s
-    returning id, generation
-), moot as (
-    delete from embed_waiting where document_id in (select id from begun)
-)
-select generation from begun
 
 -- name: hand_over
 -- From here on the embedding job owns what is left to do. The event's effect is durable, so its work is done.
@@ -153,99 +143,10 @@ set staged = null, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s,
                                   'unchanged') end
 where id = %(id)s and attempt = %(attempt)s
 
--- name: lock_document
--- The collections are held first: who exchanges one waits for us, or we for them, and never both.
-select id, attempt, published_generation, chunks, collection_id from documents
-where id = %(id)s and attempt = %(attempt)s and (select hold_collections())
-for update
-
 -- name: lock_any
 select id, attempt, published_generation, chunks, collection_id, staged from documents
 where id = %(id)s and (select hold_collections())
 for update
-
--- name: store_chunks
--- One statement stores a slice of a generation with its lexemes and their weights. What is long is sent as it is (b):
--- as text, each element of an array would be looked through for what needs quoting.
-with analysed as materialized (
-    select new.*, to_tsvector(%(language)s::regconfig, new.embedded) as words
-    from unnest(%(ordinals)s::int[], %(texts)b::text[], %(pages)s::int[], %(headings)s::jsonb[],
-                %(starts)s::int[], %(ends)s::int[], %(hashes)b::bytea[], %(embedded)b::text[])
-         as new (ordinal, text, page, headings, start_char, end_char, text_hash, embedded)
-), stored as (
-    insert into chunks (tenant_id, collection_id, document_id, generation, ordinal, text, page, headings,
-                        start_char, end_char, text_hash, weights)
-    select %(tenant)s, %(collection)s, %(id)s, %(generation)s, ordinal, text, page,
-           array(select jsonb_array_elements_text(headings)), start_char, end_char, text_hash, weight_vector(words)
-    from analysed
-    returning id, ordinal
-)
-insert into chunk_terms (chunk_id, tenant_id, terms)
-select stored.id, %(tenant)s, term_vector(%(collection)s, analysed.words) from stored join analysed using (ordinal)
-
--- name: count_lexemes
--- Sorted, so that two documents stored at once never wait for each other in a circle.
-insert into lexemes as l (collection_id, lexeme, tenant_id, chunks)
-select %(collection)s, lexeme, %(tenant)s, count(*)
-from (
-    select substr(unnest(tsvector_to_array(t.terms)), length(%(collection)s::text) + 2) as lexeme
-    from chunks c join chunk_terms t on t.chunk_id = c.id
-    where c.document_id = %(id)s and c.generation = %(generation)s
-) as found
-group by lexeme
-order by lexeme collate "C"
-on conflict (collection_id, lexeme) do update set chunks = l.chunks + excluded.chunks
-
--- name: remove_chunks
--- Physical removal of generations before one (but for those that are seen, now or after an exchange), or of all that a
--- document had which is gone, with the lexeme counts that go with it; sorted locks again. A newer generation may be in
--- the making: it stays.
-with gone as (
-    delete from chunks c
-    where document_id = %(id)s
-      and case when %(below)s::int is not null then generation < %(below)s::int
-                    and not exists (select from documents d where d.id = %(id)s and d.published_generation = c.generation)
-                    and not exists (select from editions e where e.document_id = %(id)s and e.generation = c.generation)
-               else exists (select from documents d where d.id = %(id)s and d.status in ('deleted', 'failed')) end
-    returning id, collection_id
-), counted as (
-    select gone.collection_id, substr(lexeme, length(gone.collection_id::text) + 2) as lexeme, count(*) as chunks
-    from gone join chunk_terms t on t.chunk_id = gone.id, unnest(tsvector_to_array(t.terms)) as lexeme
-    group by 1, 2
-), locked as (
-    select l.collection_id, l.lexeme, counted.chunks
-    from lexemes l join counted using (collection_id, lexeme)
-    order by l.collection_id, l.lexeme
-    for update of l
-), forgotten as (
-    delete from lexemes l using locked
-    where l.collection_id = locked.collection_id and l.lexeme = locked.lexeme and l.chunks <= locked.chunks
-), lowered as (
-    update lexemes l set chunks = l.chunks - locked.chunks
-    from locked
-    where l.collection_id = locked.collection_id and l.lexeme = locked.lexeme and l.chunks > locked.chunks
-)
-select count(*) as removed from gone
-
--- name: publish
--- count_generation holds the spaces: who makes another one the active one comes before us, and is seen, or waits. The
--- collections are held, too. An edition for another collection than the one it goes to now is of no use.
-with strayed as (
-    delete from editions e
-    where e.document_id = %(id)s
-      and not exists (select from collections k where k.id = e.collection_id and k.candidate_of = %(collection)s)
-)
-update documents
-set published_generation = %(generation)s, status = 'searchable', reason_code = null, reason = null, staged = null,
-    etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
-    media_type = %(media_type)s, bytes = %(bytes)s, pages = %(pages)s, flags = %(flags)s, metadata = %(metadata)s,
-    collection_id = %(collection)s, chunks = %(chunks)s,
-    done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
-    lease_until = null, updated_at = now(),
-    timeline = timeline_with(timeline, 'searchable', format('generation %%s, %%s chunks', %(generation)s::int, %(chunks)s::int))
-where id = %(id)s and attempt = %(attempt)s and generation = %(generation)s
-  and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
-  and exists (select from collections k where k.id = %(collection)s and k.candidate_of is null)
 
 -- name: fail
 with moot as (delete from embed_waiting where document_id = %(id)s),
@@ -311,45 +212,8 @@ select id, name from spaces order by id
 -- name: count_vectors
 select count(*) as vectors from {vectors} where document_id = %(id)s
 
--- name: count_collection
-update collections set documents = documents + %(documents)s, chunks = chunks + %(chunks)s where id = %(collection)s
-
 -- name: active_space
 select id, name, model, revision, dimension, fingerprint, storage from spaces where state = 'active'
 
 -- name: other_spaces
 select id, name, model, revision, dimension, fingerprint, storage from spaces where state <> 'active' order by id
-
--- name: reuse_vectors
--- A text this tenant has embedded before keeps its vector. What is left are the chunks that lack one.
-with reused as (
-    insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
-    select c.id, c.tenant_id, c.collection_id, c.document_id, c.generation, c.text_hash, known.embedding
-    from chunks c
-    cross join lateral (
-        select v.embedding from {vectors} v
-        where v.tenant_id = %(tenant)s and v.text_hash = c.text_hash
-        limit 1
-    ) as known
-    where c.document_id = %(id)s and c.generation = %(generation)s
-    on conflict (chunk_id) do nothing
-    returning chunk_id
-)
-select c.id, c.ordinal from chunks c
-where c.document_id = %(id)s and c.generation = %(generation)s
-  and not exists (select from {vectors} v where v.chunk_id = c.id)
-  and not exists (select from reused r where r.chunk_id = c.id)
-order by c.ordinal
-
--- name: store_vectors
-insert into {vectors} (chunk_id, tenant_id, collection_id, document_id, generation, text_hash, embedding)
-select c.id, c.tenant_id, c.collection_id, c.document_id, c.generation, c.text_hash, new.embedding
-from unnest(%(chunk_ids)s::bigint[], %(embeddings)b::{column}[]) as new (chunk_id, embedding)
-join chunks c on c.id = new.chunk_id
-order by c.id
-on conflict (chunk_id) do nothing
-
--- name: count_generation
-select count(*) as chunks, count(v.chunk_id) as vectors, (select hold_spaces()) as held
-from chunks c left join {vectors} v on v.chunk_id = c.id
-where c.document_id = %(id)s and c.generation = %(generation)s

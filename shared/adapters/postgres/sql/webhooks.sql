@@ -24,7 +24,7 @@ select w.id, d.tenant_id, d.id, jsonb_build_object('type', %(event)s::text, 'tim
     'id', d.id, 'uri', 's3://' || d.bucket || '/' || d.key, 'status', d.status, 'generation', d.generation,
     'chunks', d.chunks, 'reason_code', d.reason_code, 'reason', d.reason))
 from documents d join webhooks w on w.tenant_id = d.tenant_id and %(event)s = any(w.events)
-where d.id = %(id)s
+where d.id = any(%(documents)s)
 
 -- name: take
 -- What is due, oldest first. fresh: only first attempts, and nothing for who did not answer lately.
