@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 
@@ -22,11 +23,12 @@ def client(service: Any, **options: Any) -> Any:
 
 
 def instant(text: Any) -> datetime:
-    """What botocore makes of a date, sooner where it is written as listings write it."""
+    """What botocore makes of a date, sooner where it is written as listings or heads write it."""
     from botocore.utils import parse_timestamp  # heavy: loaded when first used
 
-    with suppress(TypeError, ValueError):
-        found = datetime.fromisoformat(text)
-        if found.tzinfo:
-            return found
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(TypeError, ValueError):
+            found = read(text)
+            if found.tzinfo:
+                return found
     return parse_timestamp(text)

@@ -27,6 +27,7 @@ from functions.ingest.parsing.limits import ParseLimits
 from shared.core.errors import UnreadableDocument
 
 _PR_SET_NO_NEW_PRIVS = 38
+_WARMING_RUNS = 20
 
 
 def main() -> None:
@@ -34,6 +35,7 @@ def main() -> None:
     limits = ParseLimits(**json.loads(sys.argv[1]))
     _load_codecs()
     _silence_stderr()
+    _warm_up(limits)
     gc.collect()
     gc.freeze()  # or a collection in a child would touch, and so copy, every page
     with contextlib.suppress(ConnectionError):  # the pool is gone, and nobody waits for an answer
@@ -54,6 +56,16 @@ def _silence_stderr() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
+
+
+def _warm_up(limits: ParseLimits) -> None:
+    """Python rewrites code as it runs for the first times, and a page that a child writes to is copied for it alone."""
+    name, data = b"a.txt", b"A few words.\n\nAnd some more of them."
+    for _ in range(_WARMING_RUNS):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(wire.REQUEST.pack(len(name), len(data)) + name + data)
+            theirs.sendall(_answer(theirs, limits))
 
 
 def _next(control: socket.socket) -> socket.socket | None:
