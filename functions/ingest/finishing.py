@@ -116,7 +116,7 @@ class Finisher:
         except Exception as error:
             if len(together) > 1:
                 return [staged for one in together for staged in self._staged([one])]
-            self._give_up("document_unfinished", error, together[0].draft.claim, together[0].messages)
+            self.give_up(together[0].draft.claim, together[0].messages, error)
             return []
         checkpoint("staged")
         return [
@@ -133,7 +133,7 @@ class Finisher:
         try:
             self._batch.backlog[claim.tenant_id] = self._store.hand_over(claim, staged.publication, missing)
         except Exception as error:
-            self._give_up("document_unfinished", error, claim, staged.messages)
+            self.give_up(claim, staged.messages, error)
             return True
         checkpoint("handed_over")
         self._batch.stored.append(Stored(claim.tenant_id, claim.id, handed_over=True))
@@ -147,7 +147,8 @@ class Finisher:
         try:
             vectors = self._encode(texts) if texts else None
         except Exception as error:
-            self._give_up_all(together, "embedding_unfinished", error)
+            for staged in together:
+                self.give_up(staged.claim, staged.messages, error, "embedding_unfinished")
             return
         rows = {text: row for row, text in enumerate(texts)}
         ready = [(staged, _ready(staged, rows, vectors)) for staged in together]
@@ -161,7 +162,7 @@ class Finisher:
         try:
             self._embed(staged.claim, places)
         except Exception as error:
-            self._give_up_all([staged], "embedding_unfinished", error)
+            self.give_up(staged.claim, staged.messages, error, "embedding_unfinished")
         else:
             self._publish([(staged, Ready(staged.claim, staged.publication))])
 
@@ -180,8 +181,7 @@ class Finisher:
                 self._store.extend(claim, self._lease_seconds)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if self._batch.left < 0:
-            raise RagzeroError("out of time; the vectors stored so far are kept, the rest comes next time")
+        self._batch.require_time()
         vectors = self._embedder.encode(texts)
         checkpoint("embedded")
         return vectors
@@ -195,13 +195,14 @@ class Finisher:
                 if self._is_published(staged):
                     self._published(staged)
                 else:
-                    self._give_up("publish_unfinished", error, staged.claim, staged.messages)
+                    self.give_up(staged.claim, staged.messages, error, "publish_unfinished")
         except Exception as error:
             if len(together) > 1:
                 for one in together:
                     self._publish([one])
             else:
-                self._give_up_all([together[0][0]], "publish_unfinished", error)
+                staged = together[0][0]
+                self.give_up(staged.claim, staged.messages, error, "publish_unfinished")
         else:
             for staged, _ in together:
                 self._published(staged)
@@ -229,15 +230,11 @@ class Finisher:
         except RagzeroError as error:
             _log.warning("left_to_clean", document=str(claim.id), reason=str(error))
 
-    def _give_up_all(self, several: Sequence[_Staged], event: str, error: Exception) -> None:
-        for staged in several:
-            self._give_up(event, error, staged.claim, staged.messages)
-
-    def _give_up(self, event: str, error: Exception, claim: Claim, messages: set[str]) -> None:
-        """Its messages come back."""
-        metrics.count("documents", outcome="unfinished")
-        _log.warning(event, document=str(claim.id), error=type(error).__name__, reason=str(error))
-        self._batch.unfinished |= messages
+    def give_up(
+        self, claim: Claim, messages: set[str], error: Exception, event: str = "document_unfinished"
+    ) -> None:
+        """Its messages come back, and whoever gets them need not wait for our lease to end."""
+        self._batch.leave(claim.key, messages, error, event)
         try:
             self._store.release(claim)
         except RagzeroError as failure:

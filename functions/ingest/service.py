@@ -1,6 +1,6 @@
 """The life of a document, from a hint that something happened to a key to a published generation or a tombstone.
 
-    observe -> claim -> get the object -> parse -> chunk -> finish, with others of its batch -> clean up
+    observe and claim, with others of its batch -> get the object -> parse -> chunk -> finish, with others of its batch -> clean up
 
 A hint never says what to do; the object's current state does. No transaction is open while a parser, the
 encoder or the bucket is at work.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -48,6 +48,7 @@ from shared.core.ports import Embedder
 from shared.telemetry import checkpoint, get_logger, metrics
 
 _log = get_logger(__name__)
+_CLAIMED_AT_ONCE = 10
 _DELIVERY_S, _REMINDED_S = 5.0, 30.0
 
 
@@ -55,8 +56,8 @@ class Store(finishing.Store, Protocol):
     def space(self, *, fresh: bool = False) -> Space: ...
     def is_open(self, tenant: UUID) -> bool | None: ...
     def observe(
-        self, tenant: UUID, bucket: str, key: str, sequencer: str, lease_seconds: float
-    ) -> Observed: ...
+        self, tenant: UUID, bucket: str, seen: Sequence[tuple[str, str]], lease_seconds: float
+    ) -> list[Observed]: ...
     def settle(self, claim: Claim, sequencer: str) -> None: ...
     def collection(self, tenant: UUID, name: str) -> Collection: ...
     def touch(self, claim: Claim, version: Version) -> None: ...
@@ -93,6 +94,15 @@ class Limits:
     cpu_lane_chunks: int = 64
 
 
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A document that we have the lease on, and the messages that speak of it."""
+
+    claim: Claim
+    hint: Hint
+    messages: set[str]
+
+
 class IngestService:
     """embedders: by the fingerprint of their space; during a change of models, those of both."""
 
@@ -126,9 +136,7 @@ class IngestService:
         self._limits = limits
         self._options = options
         self._tenants: set[UUID] = set()  # seen to be open, in this batch
-        self._collections: dict[
-            tuple[UUID, str], Collection
-        ] = {}  # as they were when first met, in this batch
+        self._collections: dict[tuple[UUID, str], Collection] = {}  # as they were then
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
         """The messages that must come back. work pairs a message with a hint; deadline is in time.monotonic() seconds.
@@ -141,10 +149,10 @@ class IngestService:
         self._collections.clear()
         batch = Batch(deadline)
         finisher = self._finisher(batch)
-        for hint, messages in _by_key(work).items():
-            parsed = self._guarded(hint, messages, batch)
-            if parsed:
-                finisher.add(parsed)
+        for tenant, several in self._by_tenant(_by_key(work), batch).items():
+            for first in range(0, len(several), _CLAIMED_AT_ONCE):
+                for claimed in self._claimed(tenant, several[first : first + _CLAIMED_AT_ONCE], batch):
+                    self._prepare(claimed, finisher, batch)
         finisher.finish()
         self._knock(batch)
         if batch.touched:
@@ -174,33 +182,54 @@ class IngestService:
         self._parsers.close()
         self._store.close()
 
-    def _guarded(self, hint: Hint, messages: set[str], batch: Batch) -> Parsed | None:
-        """One document's trouble is its own: whatever happens, the rest of the batch goes on."""
-        if batch.left < 0:
-            batch.unfinished |= messages
-            return None
-        try:
-            return self._prepare(hint, messages, batch)
-        except Exception as error:
-            metrics.count("documents", outcome="unfinished")
-            _log.warning("document_unfinished", key=hint.key, error=type(error).__name__, reason=str(error))
-            batch.unfinished |= messages
-            return None
+    def _by_tenant(
+        self, hints: Mapping[Hint, set[str]], batch: Batch
+    ) -> dict[UUID, list[tuple[Hint, set[str]]]]:
+        """Without those that are nobody's."""
+        found: dict[UUID, list[tuple[Hint, set[str]]]] = defaultdict(list)
+        for hint, messages in hints.items():
+            try:
+                found[self._tenant(hint)].append((hint, messages))
+            except Exception as error:
+                batch.leave(hint.key, messages, error)
+        return found
 
-    def _prepare(self, hint: Hint, messages: set[str], batch: Batch) -> Parsed | None:
-        tenant = self._tenant(hint)
-        lease = self._limits.lease_seconds
-        observed = self._store.observe(tenant, hint.bucket, hint.key, hint.sequencer, lease)
-        if observed.handled:
-            return None
-        batch.look_at(tenant, observed.id)
-        if observed.claim is None:
-            raise LeaseLost("another worker has this document; the message waits for it")
+    def _claimed(
+        self, tenant: UUID, several: Sequence[tuple[Hint, set[str]]], batch: Batch
+    ) -> list[_Claimed]:
+        """Those whose work is to be done, and by us. What cannot be observed together is tried one by one."""
+        seen = [(hint.key, hint.sequencer) for hint, _ in several]
         try:
-            return self._look(observed.claim, hint, messages)
-        except BaseException:
-            self._store.release(observed.claim)
-            raise
+            batch.require_time()
+            observed = self._store.observe(tenant, self._bucket.name, seen, self._limits.lease_seconds)
+        except Exception as error:
+            if len(several) > 1:
+                return [claimed for one in several for claimed in self._claimed(tenant, [one], batch)]
+            batch.leave(several[0][0].key, several[0][1], error)
+            return []
+        claimed: list[_Claimed] = []
+        for (hint, messages), found in zip(several, observed, strict=True):
+            if found.handled:
+                continue
+            batch.look_at(tenant, found.id)
+            if found.claim is None:
+                held = LeaseLost("another worker has this document; the message waits for it")
+                batch.leave(hint.key, messages, held)
+            else:
+                claimed.append(_Claimed(found.claim, hint, messages))
+        return claimed
+
+    def _prepare(self, claimed: _Claimed, finisher: Finisher, batch: Batch) -> None:
+        """One document's trouble is its own: whatever happens, the rest of the batch goes on."""
+        claim = claimed.claim
+        try:
+            batch.require_time()
+            parsed = self._look(claim, claimed.hint, claimed.messages)
+        except Exception as error:
+            finisher.give_up(claim, claimed.messages, error)
+        else:
+            if parsed:
+                finisher.add(parsed)
 
     def _tenant(self, hint: Hint) -> UUID:
         if hint.bucket != self._bucket.name:

@@ -71,7 +71,7 @@ class Index:
 
     def _document(self, chunks: Sequence[Chunk]) -> None:
         tenant, store = self._tenant, self._store
-        claim = store.observe(tenant, "bench", str(uuid.uuid4()), "1", 600).claim
+        claim = store.observe(tenant, "bench", [(str(uuid.uuid4()), "1")], 600)[0].claim
         assert claim is not None
         collection = store.collection(tenant, "default")
         (stage,) = store.stage([Draft(claim, collection, chunks)])

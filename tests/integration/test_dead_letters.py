@@ -70,7 +70,11 @@ def test_f22_a_thousand_letters_half_of_them_superseded(
     assert drift(installation) == []
     assert unsound(installation) == []
     assert len(parsings.contents) == len(keys), "the superseded are no-ops, the rest is worked on once"
-    assert installation.epoch() == epoch + len(keys)
+    published = installation.rows(
+        "select generation, jsonb_path_query_array(timeline, '$[*] ? (@.status == \"searchable\")') as times from documents"
+    )
+    assert [(row["generation"], len(row["times"])) for row in published] == [(2, 2)] * len(keys)
+    assert epoch < installation.epoch() <= epoch + len(keys)
 
 
 def test_letters_are_shown_with_what_became_of_them_and_stay(

@@ -104,7 +104,7 @@ def test_a_worker_that_saw_the_older_metadata_does_not_bring_it_back(
 
     store = DocumentStore(Database(filled.url("ragzero_ingest")))
     id = filled.document("1.txt")["id"]
-    claim = store.observe(filled.tenant, filled.intake.bucket, "1.txt", "", 60).claim
+    claim = store.observe(filled.tenant, filled.intake.bucket, [("1.txt", "")], 60)[0].claim
     assert claim is not None
     changed(api, id, acl="board")
     with pytest.raises(LeaseLost):

@@ -292,9 +292,10 @@ def test_an_event_that_comes_to_nothing_does_not_orphan_what_waits(
 ) -> None:
     """A worker claimed the document, could not reach the bucket and let go: the job still publishes."""
     hand_over(knocking, "cranes.md", 6)
-    claim = knocking.ingest._store.observe(knocking.tenant, knocking.intake.bucket, "cranes.md", "", 5).claim
+    store, bucket = knocking.ingest._store, knocking.intake.bucket
+    claim = store.observe(knocking.tenant, bucket, [("cranes.md", "")], 5)[0].claim
     assert claim is not None
-    knocking.ingest._store.release(claim)
+    store.release(claim)
     assert run(knocking, encoder).published == 1
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -152,3 +154,42 @@ def test_one_that_is_not_whole_is_not_published_and_the_others_are(
     assert searchable(installation) == {"crane", "gauge", "pier"}
     assert send(installation, batch) == set()
     assert searchable(installation) == set(NAMES)
+
+
+def test_what_there_is_no_time_for_comes_back_without_a_lease(
+    installation: Installation, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pass_the_time(reached: str) -> None:
+        if reached == "parsing":
+            later = time.monotonic() + 600
+            monkeypatch.setattr("functions.ingest.batch.time", SimpleNamespace(monotonic=lambda: later))
+
+    set_checkpoint_hook(pass_the_time)
+    assert send(installation, batch) == set(NAMES)
+    set_checkpoint_hook(None)
+    monkeypatch.undo()
+    assert len(installation.rows("select 1 from documents where lease_until is null")) == len(NAMES)
+    assert send(installation, batch) == set()
+    assert searchable(installation) == set(NAMES)
+
+
+def test_documents_of_several_collections_and_tenants_come_in_one_batch(installation: Installation) -> None:
+    other, text = uuid.uuid4(), "The tug was repaired in the spring."
+    installation.add_key(other, ["query"])
+    installation.put("a.txt", text)
+    installation.put("b.txt", text, {"collection": "rules"})
+    installation.put(f"tenants/{other}/c.txt", text)
+    bodies = [one["Body"] for one in installation.messages() if "TestEvent" not in one["Body"]]
+    records = [{"messageId": str(number), "body": body} for number, body in enumerate(bodies)]
+    encoded, encode = [], installation.embedder.encode
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installation.embedder, "encode", lambda texts: encoded.append(texts) or encode(texts))
+        assert send(installation, {"Records": records}) == set()
+    assert encoded == [[text]]  # once, for all of them
+    assert searchable(installation) == {"a", "b", f"tenants/{other}/c"}
+    counted = installation.rows("select tenant_id, name, documents from collections where documents > 0")
+    assert {(row["tenant_id"], row["name"], row["documents"]) for row in counted} == {
+        (installation.tenant, "default", 1),
+        (installation.tenant, "rules", 1),
+        (other, "default", 1),
+    }

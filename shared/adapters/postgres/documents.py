@@ -81,20 +81,31 @@ class DocumentStore:
             row = cursor.execute(_SQL["tenant"], {"tenant": tenant}).fetchone()
         return None if row is None else bool(row["open"])
 
-    def observe(self, tenant: UUID, bucket: str, key: str, sequencer: str, lease_seconds: float) -> Observed:
-        """The document of that key, made when it is new, with the lease on it if this event's work is to be done."""
-        values = {"tenant": tenant, "bucket": bucket, "key": key, "sequencer": sequencer}
+    def observe(
+        self, tenant: UUID, bucket: str, seen: Sequence[tuple[str, str]], lease_seconds: float
+    ) -> list[Observed]:
+        """The documents of those keys, each with the sequencer of its event, in that order: made when they are new, with the
+        lease on them if their event's work is to be done. No key comes twice."""
+        values = {
+            "tenant": tenant,
+            "bucket": bucket,
+            "keys": [key for key, _ in seen],
+            "sequencers": [sequencer for _, sequencer in seen],
+        }
         with self._database.transaction(tenant) as cursor:
-            row = cursor.execute(_SQL["observe"], values).fetchone()
-            if row is None:
+            rows = cursor.execute(_SQL["observe"], values).fetchall()
+            if not rows:
                 self._collection(cursor, tenant, DEFAULT_COLLECTION)
-                row = cursor.execute(_SQL["observe"], values).fetchone()
-            assert row is not None
-            claimed = None
-            if not row["handled"]:
-                values = {"id": row["id"], "lease": lease_seconds}
-                claimed = cursor.execute(_SQL["claim"], values).fetchone()
-        return Observed(row["id"], row["handled"], Claim(**claimed) if claimed else None)
+                rows = cursor.execute(_SQL["observe"], values).fetchall()
+            waiting = [row["id"] for row in rows if not row["handled"]]
+            claimed = (
+                cursor.execute(_SQL["claim"], {"ids": waiting, "lease": lease_seconds}).fetchall()
+                if waiting
+                else []
+            )
+        claims = {claim["id"]: Claim(**claim) for claim in claimed}
+        found = {row["key"]: Observed(row["id"], row["handled"], claims.get(row["id"])) for row in rows}
+        return [found[key] for key, _ in seen]
 
     def announce(
         self,

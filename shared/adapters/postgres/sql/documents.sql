@@ -12,17 +12,25 @@ from collections where tenant_id = %(tenant)s and name = %(name)s
 insert into collections (tenant_id, name) values (%(tenant)s, %(name)s) on conflict (tenant_id, name) do nothing
 
 -- name: observe
--- One event (or upload) seen: the row exists before any work starts. The newest sequencer wins; the shorter
+-- Events (or uploads) seen: the rows exist before any work starts. The newest sequencer wins; the shorter
 -- one is padded on the right, and they compare as strings. An event without one (expiry has none) is never out of date.
--- No row: the tenant has no default collection yet.
-insert into documents as d (tenant_id, collection_id, bucket, key, seen_sequencer, timeline)
-select %(tenant)s, c.id, %(bucket)s, %(key)s, rpad(%(sequencer)s, 64, '0'),
-       jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now()))
-from collections c where c.tenant_id = %(tenant)s and c.name = 'default'
-on conflict (bucket, key) do update
-set seen_sequencer = greatest(d.seen_sequencer, excluded.seen_sequencer)
-returning id, seen_sequencer, done_sequencer,
-          %(sequencer)s::text <> '' and rpad(%(sequencer)s, 64, '0') <= done_sequencer as handled
+-- No row: the tenant has no default collection yet. Sorted, so that two who see several never wait for each other in a
+-- circle.
+with seen as materialized (
+    select key, sequencer from unnest(%(keys)s::text[], %(sequencers)s::text[]) as seen (key, sequencer)
+), observed as (
+    insert into documents as d (tenant_id, collection_id, bucket, key, seen_sequencer, timeline)
+    select %(tenant)s, c.id, %(bucket)s, seen.key, rpad(seen.sequencer, 64, '0'),
+           jsonb_build_array(jsonb_build_object('status', 'pending', 'at', now()))
+    from seen, collections c
+    where c.tenant_id = %(tenant)s and c.name = 'default'
+    order by seen.key collate "C"
+    on conflict (bucket, key) do update
+    set seen_sequencer = greatest(d.seen_sequencer, excluded.seen_sequencer)
+    returning id, key, done_sequencer
+)
+select o.id, o.key, seen.sequencer <> '' and rpad(seen.sequencer, 64, '0') <= o.done_sequencer as handled
+from observed o join seen using (key)
 
 -- name: announce
 -- An upload is about to be put in the bucket: pending until its event was worked on. It is shown under its own labels
@@ -53,7 +61,7 @@ on conflict (document_id) do update
 set key_hash = excluded.key_hash, requested_at = now(), coherent = true, removed = '{}', erased_at = null
 
 -- name: claim
--- The lease, when nobody holds it, or only for an edition, which can wait. attempt is the fencing token of everything
+-- The leases that nobody holds, or only for an edition, which can wait. attempt is the fencing token of everything
 -- that follows. What waited for it is `processing` from now on.
 update documents d
 set attempt = attempt + 1,
@@ -61,7 +69,7 @@ set attempt = attempt + 1,
     status = case when status = 'pending' then 'processing' else status end,
     updated_at = case when status = 'pending' then now() else updated_at end,
     timeline = case when status = 'pending' then timeline_with(timeline, 'processing', null) else timeline end
-where id = %(id)s
+where id = any(%(ids)s)
   and (lease_until is null or lease_until < now()
        or exists (select from editions e where e.document_id = d.id and e.attempt = d.attempt))
 returning id, tenant_id, collection_id, bucket, key, status, etag, version_id, content_hash, pipeline, metadata,
