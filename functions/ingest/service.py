@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-from functions.ingest import finishing
+from functions.ingest import claiming, finishing
 from functions.ingest.batch import Batch
+from functions.ingest.claiming import Claimed, Claimer
 from functions.ingest.cutting import Cut
 from functions.ingest.editions import EditionMaker, Object, Objects
 from functions.ingest.events import Hint
@@ -27,19 +27,17 @@ from functions.ingest.following import Follower, Stored
 from shared.core.chunking import CHUNKER_VERSION, ChunkOptions, chunk
 from shared.core.errors import (
     InvalidInput,
-    LeaseLost,
     RagzeroError,
     SpaceMismatch,
     UnreadableDocument,
 )
-from shared.core.keys import DEFAULT_COLLECTION, collection_name, document_metadata, tenant_of
+from shared.core.keys import DEFAULT_COLLECTION, collection_name, document_metadata
 from shared.core.labels import document_labels
 from shared.core.models import (
     Claim,
     Collection,
     Draft,
     ObjectState,
-    Observed,
     ParsedDocument,
     Space,
     Version,
@@ -48,16 +46,11 @@ from shared.core.ports import Embedder
 from shared.telemetry import checkpoint, get_logger, metrics
 
 _log = get_logger(__name__)
-_CLAIMED_AT_ONCE = 10
 _DELIVERY_S, _REMINDED_S = 5.0, 30.0
 
 
-class Store(finishing.Store, Protocol):
+class Store(claiming.Store, finishing.Store, Protocol):
     def space(self, *, fresh: bool = False) -> Space: ...
-    def is_open(self, tenant: UUID) -> bool | None: ...
-    def observe(
-        self, tenant: UUID, bucket: str, seen: Sequence[tuple[str, str]], lease_seconds: float
-    ) -> list[Observed]: ...
     def settle(self, claim: Claim, sequencer: str) -> None: ...
     def collection(self, tenant: UUID, name: str) -> Collection: ...
     def touch(self, claim: Claim, version: Version) -> None: ...
@@ -67,10 +60,7 @@ class Store(finishing.Store, Protocol):
     def close(self) -> None: ...
 
 
-class Bucket(Objects, Protocol):
-    @property
-    def name(self) -> str: ...
-    def head(self, key: str) -> ObjectState | None: ...
+class Bucket(claiming.Bucket, Objects, Protocol): ...
 
 
 class EmbeddingJob(Protocol):
@@ -92,15 +82,6 @@ class Limits:
     lease_seconds: float = 120
     max_object_bytes: int = 100 * 2**20
     cpu_lane_chunks: int = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Claimed:
-    """A document that we have the lease on, and the messages that speak of it."""
-
-    claim: Claim
-    hint: Hint
-    messages: set[str]
 
 
 class IngestService:
@@ -135,7 +116,6 @@ class IngestService:
         self._courier = courier
         self._limits = limits
         self._options = options
-        self._tenants: set[UUID] = set()  # seen to be open, in this batch
         self._collections: dict[tuple[UUID, str], Collection] = {}  # as they were then
 
     def process(self, work: Iterable[tuple[str, Hint]], deadline: float) -> set[str]:
@@ -145,14 +125,11 @@ class IngestService:
         Small documents are embedded together, so that the encoder sees full batches; large ones come last, alone.
         """
         self._embedder = self._active()
-        self._tenants.clear()
         self._collections.clear()
         batch = Batch(deadline)
         finisher = self._finisher(batch)
-        for tenant, several in self._by_tenant(_by_key(work), batch).items():
-            for first in range(0, len(several), _CLAIMED_AT_ONCE):
-                for claimed in self._claimed(tenant, several[first : first + _CLAIMED_AT_ONCE], batch):
-                    self._prepare(claimed, finisher, batch)
+        for claimed in self._claimer(batch).claim(work):
+            self._prepare(claimed, finisher, batch)
         finisher.finish()
         self._knock(batch)
         if batch.touched:
@@ -161,6 +138,10 @@ class IngestService:
         self._edit(batch)
         self._follower.follow(batch.stored, self._embedder.fingerprint, deadline)
         return batch.unfinished
+
+    def _claimer(self, batch: Batch) -> Claimer:
+        lease, tenant = self._limits.lease_seconds, self._default_tenant
+        return Claimer(self._store, self._bucket, batch, default_tenant=tenant, lease_seconds=lease)
 
     def _finisher(self, batch: Batch) -> Finisher:
         lane = self._limits.cpu_lane_chunks if self._embedding_job else None
@@ -182,44 +163,7 @@ class IngestService:
         self._parsers.close()
         self._store.close()
 
-    def _by_tenant(
-        self, hints: Mapping[Hint, set[str]], batch: Batch
-    ) -> dict[UUID, list[tuple[Hint, set[str]]]]:
-        """Without those that are nobody's."""
-        found: dict[UUID, list[tuple[Hint, set[str]]]] = defaultdict(list)
-        for hint, messages in hints.items():
-            try:
-                found[self._tenant(hint)].append((hint, messages))
-            except Exception as error:
-                batch.leave(hint.key, messages, error)
-        return found
-
-    def _claimed(
-        self, tenant: UUID, several: Sequence[tuple[Hint, set[str]]], batch: Batch
-    ) -> list[_Claimed]:
-        """Those whose work is to be done, and by us. What cannot be observed together is tried one by one."""
-        seen = [(hint.key, hint.sequencer) for hint, _ in several]
-        try:
-            batch.require_time()
-            observed = self._store.observe(tenant, self._bucket.name, seen, self._limits.lease_seconds)
-        except Exception as error:
-            if len(several) > 1:
-                return [claimed for one in several for claimed in self._claimed(tenant, [one], batch)]
-            batch.leave(several[0][0].key, several[0][1], error)
-            return []
-        claimed: list[_Claimed] = []
-        for (hint, messages), found in zip(several, observed, strict=True):
-            if found.handled:
-                continue
-            batch.look_at(tenant, found.id)
-            if found.claim is None:
-                held = LeaseLost("another worker has this document; the message waits for it")
-                batch.leave(hint.key, messages, held)
-            else:
-                claimed.append(_Claimed(found.claim, hint, messages))
-        return claimed
-
-    def _prepare(self, claimed: _Claimed, finisher: Finisher, batch: Batch) -> None:
+    def _prepare(self, claimed: Claimed, finisher: Finisher, batch: Batch) -> None:
         """One document's trouble is its own: whatever happens, the rest of the batch goes on."""
         claim = claimed.claim
         try:
@@ -230,25 +174,6 @@ class IngestService:
         else:
             if parsed:
                 finisher.add(parsed)
-
-    def _tenant(self, hint: Hint) -> UUID:
-        if hint.bucket != self._bucket.name:
-            raise InvalidInput(
-                f"the event is about the bucket {hint.bucket[:80]!r}, not {self._bucket.name!r}"
-            )
-        tenant = tenant_of(hint.key, self._default_tenant)
-        if tenant in self._tenants:
-            return tenant
-        is_open = self._store.is_open(tenant)
-        if is_open is None:
-            raise InvalidInput(f"no tenant {tenant} owns the key {hint.key[:200]!r}")
-        if is_open:
-            self._tenants.add(tenant)
-        elif self._bucket.head(hint.key) is not None:
-            raise InvalidInput(
-                f"the tenant {tenant}, who owns the key {hint.key[:200]!r}, is closed: nothing of it but deletes is done"
-            )
-        return tenant
 
     def _look(self, claim: Claim, hint: Hint, messages: set[str]) -> Parsed | None:
         found = self._bucket.get(claim.key)
@@ -386,18 +311,6 @@ class IngestService:
             _log.warning("webhooks_left", reason=str(error))
             return False
         return True
-
-
-def _by_key(work: Iterable[tuple[str, Hint]]) -> dict[Hint, set[str]]:
-    """Each key once, with its newest hint and all the messages that spoke of it."""
-    newest: dict[tuple[str, str], Hint] = {}
-    messages: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for message, hint in work:
-        place = (hint.bucket, hint.key)
-        messages[place].add(message)
-        if place not in newest or newest[place].sequencer.ljust(64, "0") < hint.sequencer.ljust(64, "0"):
-            newest[place] = hint
-    return {hint: messages[place] for place, hint in newest.items()}
 
 
 def _same_version(claim: Claim, version: Version) -> bool:
