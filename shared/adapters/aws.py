@@ -27,7 +27,7 @@ def instant(text: Any) -> datetime:
     from botocore.utils import parse_timestamp  # heavy: loaded when first used
 
     for read in (datetime.fromisoformat, parsedate_to_datetime):
-        with suppress(TypeError, ValueError):
+        with suppress(AttributeError, TypeError, ValueError):
             found = read(text)
             if found.tzinfo:
                 return found

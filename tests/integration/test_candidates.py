@@ -24,9 +24,9 @@ from functions.query import candidates
 from scripts import backup, rag, rag_candidate
 from scripts.local.event_source import LambdaContext
 from shared.adapters.onnx_embedder import OnnxEmbedder
+from shared.adapters.postgres import generations
 from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
-from shared.adapters.postgres.sql import load
 from shared.telemetry.checkpoints import set_checkpoint_hook
 from tests.faults.test_embed_job import NOBODY, CpuEncoder
 from tests.integration.test_backup import emptied
@@ -372,7 +372,7 @@ def test_an_exchange_waits_for_whoever_is_publishing(town: Installation, api: Te
         closing(Database(town.url("ragzero_ingest"))) as database,
         database.transaction(town.tenant) as cursor,
     ):
-        cursor.execute(load("documents")["lock_any"], {"id": uuid.uuid4()})
+        generations.lock(cursor, uuid.uuid4())
         thread.start()
         until(lambda: town.rows("select 1 from pg_stat_activity where wait_event = 'advisory'"))
         assert done == []

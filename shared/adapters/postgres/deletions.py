@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 
 from shared.adapters.cache.epochs import Epochs
 from shared.adapters.postgres.connection import AsyncDatabase, Database
-from shared.adapters.postgres.documents import note_removed, remove_rest
+from shared.adapters.postgres.receipts import note_removed, remove_rest
 from shared.adapters.postgres.sql import load
 from shared.core.labels import Labels
 from shared.core.receipts import Receipt

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from psycopg import Cursor, sql
+from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from shared.adapters.cache.epochs import Epochs
-from shared.adapters.postgres import generations
+from shared.adapters.postgres import generations, waiting
 from shared.adapters.postgres.coherence import Bump, EpochStore
 from shared.adapters.postgres.connection import Database
+from shared.adapters.postgres.receipts import note_removed, remove_rest
 from shared.adapters.postgres.sql import load
 from shared.adapters.postgres.webhooks import tell
 from shared.core.errors import ConfigurationError, Forbidden, LeaseLost
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 _SQL = load("documents")
 _NOTHING: Mapping[str, int] = {}
-_EMBED_SLICE = 256  # chunks that one lease of the embedding job covers, within one document
 
 
 class DocumentStore:
@@ -97,10 +97,10 @@ class DocumentStore:
             if not rows:
                 self._collection(cursor, tenant, DEFAULT_COLLECTION)
                 rows = cursor.execute(_SQL["observe"], values).fetchall()
-            waiting = [row["id"] for row in rows if not row["handled"]]
+            open = [row["id"] for row in rows if not row["handled"]]
             claimed = (
-                cursor.execute(_SQL["claim"], {"ids": waiting, "lease": lease_seconds}).fetchall()
-                if waiting
+                cursor.execute(_SQL["claim"], {"ids": open, "lease": lease_seconds}).fetchall()
+                if open
                 else []
             )
         claims = {claim["id"]: Claim(**claim) for claim in claimed}
@@ -190,22 +190,12 @@ class DocumentStore:
             "tenant": claim.tenant_id,
             "missing": missing,
             "staged": Jsonb(publication.to_dict()),
-            "space": self.space().id,
         }
+        space = self.space()
         with self._database.transaction(claim.tenant_id) as cursor:
             generations.locked(cursor, [claim])
             cursor.execute(_SQL["hand_over"], values)
-            return self.leave_to_job(cursor, values, edition=False)
-
-    def leave_to_job(self, cursor: Cursor[DictRow], values: Mapping[str, Any], *, edition: bool) -> int:
-        """Leaves what lacks vectors to the embedding job; how many chunks of the tenant wait now. values: id, generation,
-        tenant, and space, which is held. Raises SpaceChanged."""
-        values = {**values, "slice": _EMBED_SLICE, "edition": edition}
-        if cursor.execute(self._vectors("slice_work"), values).rowcount == 0:
-            raise generations.space_changed(self.space())
-        row = cursor.execute(_SQL["backlog"], values).fetchone()
-        assert row is not None
-        return int(row["chunks"])
+            return waiting.leave(cursor, space, values, edition=False)
 
     def publish(self, ready: Sequence[Ready]) -> None:
         """Makes generations of one tenant's documents the visible ones, all or none, and those before them invisible, at
@@ -224,11 +214,11 @@ class DocumentStore:
         (any more)."""
         space = self.space()  # a transaction within the one below would take the tenant from it
         with self._database.transaction(tenant) as cursor:
-            row = self._taken(cursor, document, generation)
+            row = waiting.take(cursor, document, generation)
             if row is None:
                 return False
             if row["staged"] is None:
-                self._end_edition(cursor, document, generation, None)
+                waiting.end_edition(cursor, space, document, generation, None)
             else:
                 publication = Publication.from_dict(row["staged"])
                 generations.publish(cursor, space, {document: row}, {document: publication})
@@ -237,13 +227,13 @@ class DocumentStore:
 
     def fail_waiting(self, tenant: UUID, document: UUID, generation: int, code: str, reason: str) -> bool:
         """What was handed over will not be embedded, and why; False when nobody waits for it (any more)."""
-        self.space()
+        space = self.space()
         with self._database.transaction(tenant) as cursor:
-            row = self._taken(cursor, document, generation)
+            row = waiting.take(cursor, document, generation)
             if row is None:
                 return False
             if row["staged"] is None:
-                self._end_edition(cursor, document, generation, f"{code}: {reason}")
+                waiting.end_edition(cursor, space, document, generation, f"{code}: {reason}")
                 return True
             self._fail(cursor, row, tenant, Publication.from_dict(row["staged"]).version, code, reason)
         return True
@@ -251,7 +241,7 @@ class DocumentStore:
     def is_published(self, claim: Claim, generation: int) -> bool:
         """Whether a publish whose outcome is unknown went through."""
         with self._database.transaction(claim.tenant_id) as cursor:
-            row = cursor.execute(_SQL["lock_any"], {"id": claim.id}).fetchone()
+            row = generations.lock(cursor, claim.id)
         return row is not None and row["published_generation"] == generation
 
     def touch(self, claim: Claim, version: Version) -> None:
@@ -292,7 +282,7 @@ class DocumentStore:
         removed: what was taken away elsewhere, by place, for the receipt.
         """
         with self._database.transaction(tenant) as cursor:
-            before = cursor.execute(_SQL["lock_any"], {"id": document}).fetchone()
+            before = generations.lock(cursor, document)
             cursor.execute(_SQL["open_receipt"], {"id": document})
             cursor.execute(_SQL["tombstone"], {"id": document, "sequencer": sequencer})
             generations.recount(cursor, [before])
@@ -328,29 +318,6 @@ class DocumentStore:
         tell(cursor, [row["id"]], WebhookEvent.FAILED)
         self.bump(cursor, tenant)
 
-    def _end_edition(
-        self, cursor: Cursor[DictRow], document: UUID, generation: int, reason: str | None
-    ) -> None:
-        """It is whole, or reason says why it never will be; with its candidate it may be gone, too."""
-        status = "whole" if reason is None else "failed"
-        values = {"id": document, "generation": generation, "space": self.space().id}
-        row = cursor.execute(_SQL["end_edition"], values | {"status": status, "reason": reason}).fetchone()
-        if row is not None and reason is None:
-            generations.check_complete(
-                cursor, self.space(), {document: row["chunks"]}, {document: generation}
-            )
-
-    def _taken(self, cursor: Cursor[DictRow], document: UUID, generation: int) -> DictRow | None:
-        """The document's row, locked, when we are the one to end its wait.
-
-        Not fenced by attempt: an event that was looked at meanwhile and came to nothing changes it, but a new
-        generation, a delete or a failure takes the waiting row away.
-        """
-        values = {"id": document, "generation": generation}
-        row = cursor.execute(_SQL["lock_any"], values).fetchone()
-        taken = cursor.execute(_SQL["take_waiting"], values).fetchone()
-        return row if taken else None
-
     def _collection(self, cursor: Cursor[DictRow], tenant: UUID, name: str) -> DictRow:
         """Made when it is new, by us or by somebody at the same time."""
         values = {"tenant": tenant, "name": name}
@@ -361,39 +328,10 @@ class DocumentStore:
         assert row is not None
         return row
 
-    def _vectors(self, name: str) -> sql.Composed:
-        return generations.vectors_statement(_SQL[name], self.space().id)
-
     def _write(self, claim: Claim, name: str, values: dict[str, Any]) -> None:
         with self._database.transaction(claim.tenant_id) as cursor:
             if cursor.execute(_SQL[name], _fence(claim) | values).rowcount == 0:
                 raise LeaseLost
-
-
-def remove_rest(cursor: Cursor[DictRow], document: UUID) -> int:
-    """How many chunks a document still had that is gone; they and their vectors stand in its receipt."""
-    told = cursor.execute(_SQL["has_receipt"], {"id": document}).fetchone() is not None
-    vectors = _vectors_of(cursor, document) if told else {}
-    removed = generations.remove(cursor, document, below=None)
-    if told and removed:
-        note_removed(cursor, document, {"index.chunks": removed, **vectors})
-    return removed
-
-
-def _vectors_of(cursor: Cursor[DictRow], document: UUID) -> dict[str, int]:
-    """By space."""
-    found: dict[str, int] = {}
-    for space in cursor.execute(_SQL["spaces"]).fetchall():
-        statement = generations.vectors_statement(_SQL["count_vectors"], space["id"])
-        row = cursor.execute(statement, {"id": document}).fetchone()
-        found[f"index.vectors.{space['name']}"] = int(row["vectors"]) if row else 0
-    return found
-
-
-def note_removed(cursor: Cursor[DictRow], document: UUID, removed: Mapping[str, int]) -> None:
-    if removed:
-        values = {"id": document, "places": list(removed), "counts": list(removed.values())}
-        cursor.execute(_SQL["note_removed"], values)
 
 
 def _joined(ready: Sequence[Ready]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from shared.adapters.postgres.connection import Database
 from shared.adapters.postgres.documents import DocumentStore
 from shared.adapters.postgres.generations import check_complete, locked, stage
 from shared.adapters.postgres.sql import load
+from shared.adapters.postgres.waiting import leave
 from shared.core.errors import LeaseLost
 from shared.core.models import Claim, Collection, Draft, Edition, Stage, Wanted
 
@@ -67,12 +68,12 @@ class EditionStore:
     def hand_over(self, claim: Claim, edition: Edition) -> int:
         """Leaves its vectors to the embedding job; the lease ends. How many chunks of this tenant wait now. Raises
         LeaseLost or SpaceChanged."""
-        values = _fence(claim) | {"tenant": claim.tenant_id, "space": self._documents.space().id}
+        space, values = self._documents.space(), _fence(claim) | {"tenant": claim.tenant_id}
         with self._database.transaction(claim.tenant_id) as cursor:
             locked(cursor, [claim])
             cursor.execute(_SQL["wait"], values)
             self._finish(cursor, claim, edition, {"status": "waiting", "reason": None})
-            return self._documents.leave_to_job(cursor, values, edition=True)
+            return leave(cursor, space, values, edition=True)
 
     def fail(self, claim: Claim, pipeline: str, reason: str) -> None:
         """The candidate cannot have this document, and why; the lease ends."""

@@ -38,6 +38,11 @@ def locked(cursor: Cursor[DictRow], claims: Sequence[Claim]) -> dict[UUID, DictR
     return {row["id"]: row for row in rows}
 
 
+def lock(cursor: Cursor[DictRow], document: UUID) -> DictRow | None:
+    """The document's row, for update, whoever works on it."""
+    return cursor.execute(_SQL["lock_document"], {"id": document}).fetchone()
+
+
 def begin(cursor: Cursor[DictRow], documents: Sequence[UUID]) -> dict[UUID, int]:
     """The number of a new generation of each document, which is locked; it is `processing` from now on."""
     rows = cursor.execute(_SQL["begin_generations"], {"ids": list(documents)})

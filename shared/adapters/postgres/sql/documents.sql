@@ -88,38 +88,6 @@ set staged = %(staged)s, done_sequencer = greatest(done_sequencer, rpad(%(sequen
                              format('waiting for the embedding job: %%s chunks', %(missing)s::int))
 where id = %(id)s and attempt = %(attempt)s and (select hold_spaces())
 
--- name: slice_work
--- Of the active space: while we hold the spaces, it remains that. No row when it is another one than we know, or when the
--- collection was exchanged.
-insert into embed_work (tenant_id, document_id, generation, first_ordinal, last_ordinal, chunks)
-select %(tenant)s, %(id)s, %(generation)s, min(ordinal), max(ordinal), count(*)
-from (
-    select c.ordinal, (row_number() over (order by c.ordinal) - 1) / %(slice)s as slice
-    from chunks c
-    where c.document_id = %(id)s and c.generation = %(generation)s
-      and not exists (select from {vectors} v where v.chunk_id = c.id)
-      and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
-      and exists (select from collections k
-                  where k.id = c.collection_id
-                    and case when %(edition)s then k.candidate_state <> 'going' else k.candidate_of is null end)
-) as missing
-group by slice
-order by slice
-
--- name: backlog
-select coalesce(sum(chunks), 0)::bigint as chunks from embed_work where tenant_id = %(tenant)s
-
--- name: take_waiting
--- Who deletes the row publishes, or gives up: two jobs that finish one document at once do it once.
-delete from embed_waiting where document_id = %(id)s and generation = %(generation)s returning 1 as taken
-
--- name: end_edition
--- Of one that waited. The document is searchable as before.
-update editions set status = %(status)s, reason = %(reason)s
-where document_id = %(id)s and generation = %(generation)s and status = 'waiting'
-  and exists (select from spaces s where s.id = %(space)s and s.state = 'active')
-returning chunks
-
 -- name: extend
 update documents set lease_until = now() + make_interval(secs => %(lease)s)
 where id = %(id)s and attempt = %(attempt)s
@@ -150,11 +118,6 @@ set staged = null, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s,
                else timeline_with(timeline, case when published_generation is null then 'failed' else 'searchable' end,
                                   'unchanged') end
 where id = %(id)s and attempt = %(attempt)s
-
--- name: lock_any
-select id, attempt, published_generation, chunks, collection_id, staged from documents
-where id = %(id)s and (select hold_collections())
-for update
 
 -- name: fail
 with moot as (delete from embed_waiting where document_id = %(id)s),
@@ -201,24 +164,6 @@ set key_hash = excluded.key_hash, requested_at = now(), removed = '{}', erased_a
 
 -- name: note_coherence
 update deletions set epoch = %(epoch)s, coherent = %(coherent)s, coherent_until = %(until)s where document_id = %(id)s
-
--- name: note_removed
--- Added to what was removed from these places before.
-update deletions
-set removed = removed || coalesce((
-    select jsonb_object_agg(place, jsonb_build_object(
-        'removed', coalesce((removed -> place ->> 'removed')::bigint, 0) + count, 'at', now()))
-    from unnest(%(places)s::text[], %(counts)s::bigint[]) as new (place, count)), '{}')
-where document_id = %(id)s
-
--- name: has_receipt
-select 1 as found from deletions where document_id = %(id)s
-
--- name: spaces
-select id, name from spaces order by id
-
--- name: count_vectors
-select count(*) as vectors from {vectors} where document_id = %(id)s
 
 -- name: active_space
 select id, name, model, revision, dimension, fingerprint, storage from spaces where state = 'active'

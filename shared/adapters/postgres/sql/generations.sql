@@ -9,6 +9,11 @@ where (select hold_collections())
 order by d.id
 for update of d
 
+-- name: lock_document
+select id, attempt, published_generation, chunks, collection_id, staged from documents
+where id = %(id)s and (select hold_collections())
+for update
+
 -- name: begin_generations
 -- Of documents that are locked. Older generations need not be embedded any more; whatever job works on them finds its
 -- slices gone.
