@@ -30,7 +30,7 @@ from shared.adapters.postgres import storage
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.filters import compiled
 from shared.adapters.postgres.migrate import ROLES, migrate
-from shared.adapters.postgres.search import Scope, Searcher, SearchOptions
+from shared.adapters.postgres.search import LOCAL, Scope, Searcher, SearchOptions
 from shared.adapters.postgres.space_tables import ensure_space
 from shared.adapters.postgres.sql import load as load_sql
 from shared.core import filters
@@ -108,9 +108,8 @@ async def _prepare(connection: psycopg.AsyncConnection[Any]) -> None:
 
     await register_vector_async(connection)
     width = storage.width(_SPACE.storage, storage.nearest(_SPACE.storage, SearchOptions().candidates))
-    as_searched = (f"hnsw.ef_search = {width}", "hnsw.iterative_scan = relaxed_order", "enable_memoize = off")
-    for setting in as_searched:
-        await connection.execute(f"set {setting}".encode())
+    for name, value in {**LOCAL, "hnsw.ef_search": str(width)}.items():
+        await connection.execute("select set_config(%s, %s, false)", [name, value])
 
 
 async def _bare(
@@ -135,7 +134,7 @@ async def _hybrid_statement(
     row = await (await cursor.execute(load_sql("search")["scope"], asked)).fetchone()
     assert row is not None
     scope = Scope.of(row, chunks)
-    statement = searcher.statement(False, True, compiled(None), _SPACE)
+    statement = next(searcher.statements(False, True, compiled(None), _SPACE))
     parameters = searcher.parameters(scope, vector, limit=10, space=_SPACE)
     rows = await (await cursor.execute(statement, parameters)).fetchall()
     return [row["chunk_id"] for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -30,8 +30,9 @@ _FIELDS = [field.name for field in fields(Passage)]
 _CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
 _NOTHING = sql.SQL("")
 _DOCUMENTS, _CANDIDATES = sql.Identifier("documents"), sql.Identifier("candidate_documents")
-# no document is looked up twice, so what remembers them only costs
-_LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off"}
+LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off", "enable_mergejoin": "off"}
+"""Of the transaction that a question is answered in. No document is looked up twice, so what remembers them only costs;
+so does weighing a merge of tables, which is never the best way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Searcher:
         """
         wanted = self._candidates(limit, candidates)
         width = storage.width(space.storage, storage.nearest(space.storage, wanted))
-        local = _LOCAL | {"hnsw.ef_search": str(width)}
+        local = LOCAL | {"hnsw.ef_search": str(width)}
         conditions = compiled(filter)
         documents = _DOCUMENTS if candidate is None else _CANDIDATES
         async with self._database.transaction(tenant, acl=acl, read_only=True, local=local) as cursor:
@@ -133,14 +134,22 @@ class Searcher:
             exact = scope.always_exact or scope.in_scope <= self._options.exact_below
             if exact and acl is not None and 2 * scope.visible < scope.total:
                 conditions = conditions.among(acl)
-            statement = self.statement(
-                exact, vector is not None, conditions, space, keywords=keywords, documents=documents
-            )
             parameters = self.parameters(
                 scope, vector, limit, space, candidates=candidates, keywords=keywords
             )
             parameters |= conditions.parameters
-            rows = await (await cursor.execute(statement, parameters)).fetchall()
+            for statement in self.statements(
+                exact,
+                vector is not None,
+                conditions,
+                space,
+                keywords=keywords,
+                documents=documents,
+                all_visible=scope.visible == scope.total,
+            ):
+                rows = await (await cursor.execute(statement, parameters)).fetchall()
+                if len(rows) == limit:
+                    break
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
         return Retrieved([_passage(row) for row in rows], how, scope.epoch, scope.words if rows else {})
 
@@ -260,7 +269,7 @@ class Searcher:
             rows = await (await cursor.execute(statement, {"ids": list(ids)})).fetchall()
         return [Neighbour(**row) for row in rows]
 
-    def statement(
+    def statements(
         self,
         exact: bool,
         with_vector: bool,
@@ -269,9 +278,13 @@ class Searcher:
         *,
         keywords: bool = True,
         documents: sql.Identifier = _DOCUMENTS,
-    ) -> sql.Composed:
+        all_visible: bool = False,
+    ) -> Iterator[sql.Composed]:
+        """To be asked one after the other, until there are as many passages as are wanted."""
+        if all_visible and with_vector and not (exact or keywords or conditions.parameters):
+            yield self._filled("nearest", conditions, space, documents)
         pool = self._pool(exact, with_vector, conditions, space, keywords=keywords, documents=documents)
-        return sql.Composed([pool, sql.SQL(_SQL["fused"])])
+        yield sql.Composed([pool, sql.SQL(_SQL["fused"])])
 
     def _pool(
         self,
@@ -285,7 +298,11 @@ class Searcher:
     ) -> sql.Composed:
         """The chunks that are scored."""
         sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
-        name = ("exact" if exact else "ann") + sides
+        return self._filled(("exact" if exact else "ann") + sides, conditions, space, documents)
+
+    def _filled(
+        self, name: str, conditions: CompiledFilter, space: Space, documents: sql.Identifier
+    ) -> sql.Composed:
         worded = sql.SQL(_SQL["worded"]).format(documents=documents, filter=conditions.chunk)
         return sql.SQL(_SQL[name]).format(
             documents=documents,

@@ -131,6 +131,27 @@ worded as materialized (
     limit %(candidates)s
 )
 
+-- name: nearest
+-- By meaning alone, where all of the collection is asked for and seen: nearly all of the nearest are published then, so
+-- documents are looked up from the best on until there are enough, and not for each. Gives fewer rows when many are not.
+select r.id as chunk_id, r.document_id, r.generation, 's3://' || d.bucket || '/' || d.key as uri, c.text, c.page, c.headings,
+       c.start_char as start, r.score, r.dense, 0.0::float8 as lexical, d.metadata
+from (
+    select id, document_id, generation, greatest(dense, 0) as score, dense
+    from (
+        select v.chunk_id as id, v.document_id, v.generation, 1 - (v.embedding <=> %(vector)s) as dense
+        from {vectors} v
+        where v.collection_id = %(collection_id)s
+        order by {nearness}
+        limit %(nearest)s
+    ) as v
+    order by score desc, id
+) as r
+join {documents} d on d.id = r.document_id and d.published_generation = r.generation
+join chunks c on c.id = r.id
+order by r.score desc, r.id
+limit %(limit)s
+
 -- name: fused
 ranked as materialized (
     select id, dense, lexical / %(most)s as lexical,
