@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("file", type=Path)
     one.add_argument(
-        "--collection", default="default", help="of questions whose answers are not kept any more"
+        "--collection", default="default", help="of questions of which nobody told the collection"
     )
     one.add_argument("--limit", type=int, default=1000)
     one.set_defaults(run=golden)

@@ -99,7 +99,7 @@ class RecentQuestion(BaseModel):
 
 class GoldenQuestion(BaseModel):
     question: str
-    collection: str | None = Field(description="null where nothing but the feedback is kept of the answer.")
+    collection: str | None = Field(description="null where feedback does not tell.")
     filter: dict[str, Any] | None
     documents: list[str] = Field(description="Cited by an answer that was found good.")
     answers: list[str] = Field(description="What people said the answer should have been.")

@@ -88,6 +88,7 @@ REQUESTS: Examples = {
         "comment": "It is six years since March.",
         "expected": "Six years.",
         "question": _QUESTION,
+        "collection": "manuals",
     },
     ("post", "/v1/collections"): {"name": "manuals", "language": "english"},
     ("post", "/v1/index/candidates"): {"collection": "manuals", "chunk_tokens": 128, "overlap_tokens": 16},

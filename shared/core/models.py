@@ -414,7 +414,7 @@ Rating = Literal["good", "bad"]
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What somebody thought of an answer, and what they expected."""
+    """What somebody thought of an answer, and what they expected. collection, filter: of the question, where known."""
 
     id: int
     answer_id: UUID
@@ -424,6 +424,8 @@ class Feedback:
     comment: str | None
     expected: str | None
     created_at: datetime
+    collection: str | None
+    filter: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,8 @@ def test_feedback_keeps_nothing_of_the_documents(make_api: Api, own: Installatio
         {"rating": "good", "comment": "x" * 4001},
         {"rating": "good", "comment": "\x00"},
         {"rating": "good", "tenant_id": "x"},
+        {"rating": "good", "question": "?!a", "collection": "Not a name"},
+        {"rating": "good", "question": "?!a", "filter": {"$nor": 1}},
     ],
 )
 def test_28_32_feedback_that_is_none_is_refused(make_api: Api, body: dict[str, Any]) -> None:

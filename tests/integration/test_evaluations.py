@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -171,6 +172,8 @@ def test_a_golden_set_is_made_from_feedback(town: Installation, run: Run, tmp_pa
         say(kept[lamp], {"rating": "bad", "comment": "Which lamp?"}, by=town.add_key(town.tenant, ["query"]))
         say(uuid.uuid4(), {"rating": "bad", "question": rye, "expected": " rye flour "})
         say(uuid.uuid4(), {"rating": "good", "question": "What else?"})
+        told = {"question": "Who mills it?", "collection": "village", "filter": {"year": 4}}
+        say(uuid.uuid4(), {"rating": "bad", "expected": "the miller", **told})
         stranger = town.add_key(uuid.uuid4(), ["admin"])
         path = "/v1/evaluations/feedback-questions"
         assert api.get(path, headers={"Authorization": f"Bearer {stranger}"}).json() == []
@@ -180,16 +183,39 @@ def test_a_golden_set_is_made_from_feedback(town: Installation, run: Run, tmp_pa
     made = [json.loads(line) for line in file.read_text().splitlines()]
     crane = f"s3://{town.intake.bucket}/cranes.txt"
     assert made == [
+        {"answer": ["the miller"], **told},
         {"question": rye, "answer": ["rye flour"], "collection": "mill"},
         {"question": lift, "documents": [crane], "collection": "minutes", "filter": {"year": 3}},
     ]
     file.write_text(file.read_text().replace("rye flour", "rye"))
     assert "0 questions are new" in run("golden", str(file), "--collection", "mill")[1]
-    assert json.loads(file.read_text().splitlines()[0])["answer"] == ["rye"], "what a person corrected stays"
+    assert json.loads(file.read_text().splitlines()[1])["answer"] == ["rye"], "what a person corrected stays"
     town.delete("cranes.txt")
     work_off(town)
     assert run("golden", str(tmp_path / "later.jsonl"))[0] == 0
     assert "cranes" not in (tmp_path / "later.jsonl").read_text(), "nobody is to find what is gone"
+
+
+def test_when_an_answer_is_not_kept_any_more_feedback_still_tells_of_what_it_was_asked(
+    town: Installation, run: Run, tmp_path: Path
+) -> None:
+    """The one who asked may have said something again since, knowing less than the answer did, and the last word counts."""
+    lift = answered(town, "How many tonnes are lifted?", "cranes.txt")
+    with client(town) as api:
+        feedback(api, lift, {"rating": "good"})
+        town.rows("delete from answers returning 1")
+        feedback(
+            api, lift, {"rating": "bad", "question": "How many?", "expected": "forty", "collection": "mill"}
+        )
+        (seen,) = api.get("/v1/admin/feedback", params={"tenant_id": str(town.tenant)}).json()["items"]
+    assert (seen["rating"], seen["collection"], seen["filter"]) == ("bad", "minutes", {"year": 3})
+    assert run("golden", str(tmp_path / "golden.jsonl"))[0] == 0
+    assert json.loads((tmp_path / "golden.jsonl").read_text()) == {
+        "question": "How many tonnes are lifted?",
+        "answer": ["forty"],
+        "collection": "minutes",
+        "filter": {"year": 3},
+    }
 
 
 def answered(town: Installation, question: str, key: str) -> uuid.UUID:
@@ -206,6 +232,6 @@ def answered(town: Installation, question: str, key: str) -> uuid.UUID:
     return uuid.UUID(str(row["id"]))
 
 
-def feedback(api: TestClient, answer: uuid.UUID, said: dict[str, str], by: str | None = None) -> None:
+def feedback(api: TestClient, answer: uuid.UUID, said: dict[str, Any], by: str | None = None) -> None:
     headers = {"Authorization": f"Bearer {by}"} if by else {}
     assert api.post(f"/v1/answers/{answer}/feedback", json=said, headers=headers).status_code == 204

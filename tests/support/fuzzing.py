@@ -55,6 +55,7 @@ MEANT: Mapping[str, Mapping[str, str]] = {
     "PATCH /v1/documents/{id}": {"metadata": SETTINGS},
     "POST /v1/admin/keys": {"expires_at": CLOCK, "name": NAME},
     "POST /v1/admin/tenants": {"name": NAME},
+    "POST /v1/answers/{id}/feedback": {"filter": FILTER},
     "POST /v1/chat/completions": {"messages": TURNS, "filter": FILTER},
     "POST /v1/collections": dict.fromkeys(("language", "chunk_tokens", "overlap_tokens"), DATABASE),
     "POST /v1/deletions": {"filter": FILTER},

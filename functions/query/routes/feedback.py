@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from functions.query import paging
 from functions.query.routes.access import Operator, Reader, Wired
-from functions.query.schemas import QuestionText, StrictRequest
+from functions.query.schemas import COLLECTION_PATTERN, Filter, QuestionText, StrictRequest
+from shared.core import filters
 from shared.core.errors import NotFound
 from shared.core.models import Rating
 
@@ -36,6 +37,10 @@ class FeedbackGiven(StrictRequest):
         None,
         description="Needed where the answer is not kept: quotes are not, and nothing is for longer than a day.",
     )
+    collection: Annotated[str, Field(pattern=COLLECTION_PATTERN)] | None = Field(
+        None, description="That the question was about, where the answer is not kept."
+    )
+    filter: Filter | None = Field(None, description="As the question had it, where the answer is not kept.")
 
 
 class FeedbackView(BaseModel):
@@ -47,6 +52,8 @@ class FeedbackView(BaseModel):
     comment: str | None
     expected: str | None
     created_at: datetime
+    collection: str | None = Field(description="null where nobody told.")
+    filter: dict[str, Any] | None
 
 
 class FeedbackPage(BaseModel):
@@ -57,8 +64,17 @@ class FeedbackPage(BaseModel):
 @router.post("/answers/{id}/feedback", status_code=204, tags=["questions"])
 async def give(id: UUID, body: FeedbackGiven, who: Reader, wired: Wired) -> Response:
     """Whether an answer was of use. What this key said about it before is replaced."""
+    if body.filter is not None:
+        filters.parse(body.filter)
     known = await wired.feedback.give(
-        who, id, body.rating, question=body.question, comment=body.comment, expected=body.expected
+        who,
+        id,
+        body.rating,
+        question=body.question,
+        comment=body.comment,
+        expected=body.expected,
+        collection=body.collection,
+        filter=body.filter,
     )
     if not known:
         raise NotFound("there is no such answer any more; repeat its question to say something about it")

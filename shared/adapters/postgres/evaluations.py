@@ -91,8 +91,8 @@ class EvaluationStore:
         return [dict(row) for row in await self._rows(tenant, "recent", {"limit": limit})]
 
     async def golden(self, tenant: UUID, limit: int) -> list[dict[str, Any]]:
-        """Questions of which feedback tells what is expected: texts, documents; newest first. collection and filter are
-        None where the answer is not kept any more."""
+        """Questions of which feedback tells what is expected: texts, documents; newest first. collection is None where it
+        was told neither by an answer nor by who gave the feedback."""
         return [dict(row) for row in await self._rows(tenant, "golden", {"limit": limit})]
 
     async def _rows(self, tenant: UUID, name: str, values: dict[str, Any]) -> list[DictRow]:

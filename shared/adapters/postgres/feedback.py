@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from shared.adapters.postgres.connection import AsyncDatabase
 from shared.adapters.postgres.sql import load
@@ -26,8 +29,13 @@ class FeedbackStore:
         question: str | None,
         comment: str | None,
         expected: str | None,
+        collection: str | None,
+        filter: dict[str, Any] | None,
     ) -> bool:
-        """False when neither we nor the caller know what was asked. What the key said before is replaced."""
+        """False when neither we nor the caller know what was asked. What the key said before is replaced.
+
+        question, collection, filter: as the caller has them; those of an answer that is kept count in their place.
+        """
         values = {
             "tenant": who.tenant_id,
             "answer": answer,
@@ -36,6 +44,8 @@ class FeedbackStore:
             "rating": rating,
             "comment": comment,
             "expected": expected,
+            "collection": collection,
+            "filter": None if filter is None else Jsonb(filter),
         }
         async with self._database.transaction(who.tenant_id, acl=who.acl) as cursor:
             return await (await cursor.execute(_SQL["give"], values)).fetchone() is not None

@@ -57,7 +57,8 @@ order by created_at desc limit %(limit)s
 -- What people said of answers, as questions with what is expected: the texts they would have had, and the documents that an
 -- answer cites which somebody found good and nobody bad, as long as it is kept and they are there. Newest first, each once.
 with said as (
-    select f.question, a.request ->> 'collection' as collection, nullif(a.request -> 'filter', 'null') as filter, f.created_at,
+    select f.question, coalesce(f.collection, a.request ->> 'collection') as collection, f.created_at,
+           case when f.collection is null then nullif(a.request -> 'filter', 'null') else f.filter end as filter,
            nullif(btrim(f.expected), '') as expected,
            case when f.rating = 'good' and not exists (
                select from answer_feedback other where other.answer_id = f.answer_id and other.rating = 'bad'
