@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import uuid
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
 from functions.query import uploads
 from functions.query.app import create_app
+from shared.adapters.postgres.connection import AsyncDatabase
+from shared.adapters.postgres.jobs import JobStore
+from shared.core.errors import InvalidInput
+from shared.core.jobs import Job
 from tests.support.access import bearer
 from tests.support.installation import Installation
+from tests.support.model_change import admin_url
 from tests.support.sweeping import sweeping
+from tests.support.waiting import until
 
 TEXT = b"The lighthouse on the eastern mole was built in 1911 of red brick."
 BROKEN = b"\x00\xff\xd8" * 9
@@ -115,6 +125,42 @@ def test_a_job_takes_so_many_files_and_none_when_it_deletes(
         assert refused.status_code == status, refused.text
     pending = installation.rows("select key from documents where status = 'pending'")
     assert [row["key"].rsplit("/", 1)[-1] for row in pending] == ["a.txt"]
+
+
+def test_two_who_add_to_a_job_at_the_same_moment_do_not_make_it_too_large(
+    installation: Installation, api: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be added until both wait; had each counted by then what was there before the other, both would add."""
+    monkeypatch.setattr("shared.adapters.postgres.jobs.MOST_DOCUMENTS", 2)
+    a, b, c = (UUID(one["document_id"]) for n in range(3) for one in begun(api, named(f"{n}.txt"))["uploads"])
+
+    async def both() -> tuple[Job, list[BaseException | None]]:
+        database = AsyncDatabase(installation.url("ragzero_query"), max_connections=3)
+        store = JobStore(database)
+        try:
+            id = await store.make(installation.tenant, "upload", [a])
+            with psycopg.connect(admin_url(installation)) as stopped:
+                stopped.execute("lock table job_documents in share mode")
+                adding = [asyncio.create_task(store.add(installation.tenant, id, [one])) for one in (b, c)]
+                await asyncio.to_thread(until, lambda: waiting(installation) == 2)
+            done = await asyncio.gather(*adding, return_exceptions=True)
+            job = await store.get(installation.tenant, None, id)
+            assert job is not None
+            return job, done
+        finally:
+            await database.close()
+
+    job, done = asyncio.run(both())
+    assert {type(one) for one in done} == {NoneType, InvalidInput}
+    assert sum(job.counts.values()) == 2
+
+
+def waiting(installation: Installation) -> int:
+    (row,) = installation.rows(
+        "select count(*) as n from pg_locks join pg_database d on d.oid = database "
+        "where not granted and d.datname = current_database()"
+    )
+    return int(row["n"])
 
 
 def test_a_job_is_about_its_own_documents(installation: Installation, api: TestClient) -> None:

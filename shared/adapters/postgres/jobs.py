@@ -34,6 +34,7 @@ class JobStore:
     async def add(self, tenant: UUID, id: UUID, documents: Sequence[UUID]) -> None:
         """To a batch of uploads. Raises NotFound, and InvalidInput when it would have too many."""
         async with self._database.transaction(tenant) as cursor:
+            await cursor.execute(_SQL["hold"], {"id": id})
             row = await (await cursor.execute(_SQL["taking"], {"id": id, "kind": "upload"})).fetchone()
             if row is None:
                 raise NotFound("there is no such batch of uploads")

@@ -3,6 +3,11 @@
 -- name: make
 insert into jobs (tenant_id, kind) values (%(tenant)s, %(kind)s) returning id
 
+-- name: hold
+-- Alone until the commit: nobody else adds to the job between the counting and the adding. What was added before is seen
+-- by the statements after this one, not by this.
+select pg_advisory_xact_lock(7291005, hashtext(%(id)s::text))
+
 -- name: taking
 -- One that takes more documents, and how many it has.
 select j.id, (select count(*) from job_documents d where d.job_id = j.id) as documents
