@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.adapters.onnx_embedder import Manifest
 from shared.adapters.postgres.migrate import migrate
-from shared.adapters.postgres.space_tables import ensure_model
+from shared.adapters.postgres.space_tables import ensure_model, renew_functions
 from shared.core.errors import RagzeroError
 from shared.core.models import Space, Storage
 from shared.settings import MigrateSettings
@@ -25,6 +25,7 @@ def run(settings: MigrateSettings, model_dir: Path | None) -> list[str]:
         "ragzero_reindex": settings.reindex_password,
     }
     applied = migrate(url, {role: secret.get_secret_value() for role, secret in passwords.items()})
+    renew_functions(url)
     done = [f"applied {name}" for name in applied] or ["the schema is current"]
     if model_dir is None:
         return done

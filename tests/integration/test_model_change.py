@@ -128,6 +128,8 @@ def test_the_whole_change_by_the_commands_people_use(
     status, printed = run("index", "reclaim", "2")
     assert (status, "is the active one" in printed) == (1, True)
     assert run("index", "reclaim", "1")[0] == 0
+    (left,) = town.rows("select to_regclass('vectors_1') as rows, to_regproc('nearest_1') as function")
+    assert (left["rows"], left["function"]) == (None, None)
     assert run("index", "rollback", "--reason", "too late")[0] == 1
     changes = town.rows("select kind, to_space, forced_because, evidence from space_changes order by id")
     assert [(one["kind"], one["to_space"], one["forced_because"]) for one in changes] == [

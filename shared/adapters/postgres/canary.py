@@ -51,7 +51,14 @@ class CanaryStore:
         local = {"hnsw.ef_search": str(ef_search), "hnsw.iterative_scan": "relaxed_order"}
         # anything that sorts would not be the index
         local |= {"enable_seqscan": "off", "enable_sort": "off"}
-        return self._nearest(watched, within, vectors, local, storage.nearness(watched.space), taken)
+        return self._nearest(
+            watched,
+            within,
+            vectors,
+            local,
+            storage.nearness(watched.space.storage, watched.space.dimension),
+            taken,
+        )
 
     def exactly(self, watched: Watched, within: Within, vectors: Sequence[Any]) -> list[list[int]]:
         return self._nearest(watched, within, vectors, {"enable_indexscan": "off"}, storage.COSINE, _DEPTH)

@@ -29,6 +29,7 @@ _SQL = load("search")
 _FIELDS = [field.name for field in fields(Passage)]
 _CHUNKS = sql.SQL("join chunks c on c.id = v.chunk_id")
 _NOTHING = sql.SQL("")
+_NEAREST = sql.SQL("select * from {}(%(vector)s, %(collection_id)s, %(limit)s)")
 _DOCUMENTS, _CANDIDATES = sql.Identifier("documents"), sql.Identifier("candidate_documents")
 LOCAL = {"hnsw.iterative_scan": "relaxed_order", "enable_memoize": "off", "enable_mergejoin": "off"}
 """Of the transaction that a question is answered in. No document is looked up twice, so what remembers them only costs;
@@ -57,7 +58,8 @@ class Scope:
 
     space: the active one. always_exact: its index is not to be trusted. weights: a sparsevec of the question's IDF by
     lexeme_index; most: the best BM25 there could be; words: the IDF of each lexeme. ef_search: how wide the index is searched,
-    where the canary found that the usual width misses too much.
+    where the canary found that the usual width misses too much. nearest: whether the space's function of that name is as
+    good as any other way.
     """
 
     collection_id: int
@@ -71,6 +73,7 @@ class Scope:
     most: float
     words: Mapping[str, float]
     ef_search: int = 0
+    nearest: bool = False
 
     @classmethod
     def of(cls, row: DictRow, in_scope: int) -> Self:
@@ -86,6 +89,7 @@ class Scope:
             row["most"],
             row["words"] or {},
             int(row["ef_search"] or 0),
+            row["nearest"],
         )
 
 
@@ -145,13 +149,20 @@ class Searcher:
                 space,
                 keywords=keywords,
                 documents=documents,
-                all_visible=scope.visible == scope.total,
+                shortcut=self._shortcut(scope, space, parameters),
             ):
                 rows = await (await cursor.execute(statement, parameters)).fetchall()
                 if len(rows) == limit:
                     break
         how = ("exact" if exact else "ann") + ("" if vector is not None else "_keywords")
         return Retrieved([_passage(row) for row in rows], how, scope.epoch, scope.words if rows else {})
+
+    @staticmethod
+    def _shortcut(scope: Scope, space: Space, parameters: Mapping[str, Any]) -> bool:
+        """Whether the space's function takes as many from the index as are wanted, and all of them may be seen."""
+        usual = storage.nearest(space.storage, storage.CANDIDATES)
+        all_seen = scope.visible == scope.total and scope.space == space.id
+        return scope.nearest and all_seen and parameters["nearest"] == usual
 
     def _candidates(self, limit: int, wanted: int | None = None) -> int:
         return max(self._options.candidates, 2 * limit, wanted or 0)
@@ -278,11 +289,12 @@ class Searcher:
         *,
         keywords: bool = True,
         documents: sql.Identifier = _DOCUMENTS,
-        all_visible: bool = False,
+        shortcut: bool = False,
     ) -> Iterator[sql.Composed]:
         """To be asked one after the other, until there are as many passages as are wanted."""
-        if all_visible and with_vector and not (exact or keywords or conditions.parameters):
-            yield self._filled("nearest", conditions, space, documents)
+        elsewhere = exact or keywords or conditions.parameters or documents is _CANDIDATES
+        if shortcut and with_vector and not elsewhere:
+            yield _NEAREST.format(sql.Identifier(f"nearest_{space.id:d}"))
         pool = self._pool(exact, with_vector, conditions, space, keywords=keywords, documents=documents)
         yield sql.Composed([pool, sql.SQL(_SQL["fused"])])
 
@@ -298,16 +310,12 @@ class Searcher:
     ) -> sql.Composed:
         """The chunks that are scored."""
         sides = "" if with_vector and keywords else "_vectors" if with_vector else "_keywords"
-        return self._filled(("exact" if exact else "ann") + sides, conditions, space, documents)
-
-    def _filled(
-        self, name: str, conditions: CompiledFilter, space: Space, documents: sql.Identifier
-    ) -> sql.Composed:
+        name = ("exact" if exact else "ann") + sides
         worded = sql.SQL(_SQL["worded"]).format(documents=documents, filter=conditions.chunk)
         return sql.SQL(_SQL[name]).format(
             documents=documents,
             vectors=sql.Identifier(f"vectors_{space.id:d}"),
-            nearness=storage.nearness(space),
+            nearness=storage.nearness(space.storage, space.dimension),
             filter=conditions.chunk,
             document_filter=conditions.document,
             worded=worded,

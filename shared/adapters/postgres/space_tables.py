@@ -46,6 +46,13 @@ def ensure_space(admin_url: str, space: Space) -> int:
         return made
 
 
+def renew_functions(admin_url: str) -> None:
+    """Of all spaces, as they are made now."""
+    with _owner(admin_url) as connection:
+        for id, kept, dimension in connection.execute("select id, storage, dimension from spaces").fetchall():
+            connection.execute(_nearest(id, Storage(kept), dimension))
+
+
 def build_index(
     admin_url: str,
     space: int,
@@ -101,6 +108,7 @@ def reclaim_space(admin_url: str, space: int) -> str:
             raise NotFound(f"there is no embedding space {space}")
         if row[1] == "active":
             raise Conflict(f"space {space} ({row[0]}) is the active one; make another one active first")
+        connection.execute(sql.SQL("drop function if exists {}").format(sql.Identifier(f"nearest_{space:d}")))
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(f"vectors_{space:d}")))
         connection.execute("delete from spaces where id = %s", [space])
         return str(row[0])
@@ -146,7 +154,18 @@ def _create_space(connection: psycopg.Connection, space: Space) -> int:
     assert row is not None
     table = {"dimension": sql.Literal(space.dimension), "column": storage.column(space.storage)}
     connection.execute(_template("space.sql", int(row[0]), **table))
+    connection.execute(_nearest(int(row[0]), space.storage, space.dimension))
     return int(row[0])
+
+
+def _nearest(space: int, kept: Storage, dimension: int) -> sql.Composed:
+    return _template(
+        "space_nearest.sql",
+        space,
+        column=storage.column(kept),
+        nearness=storage.nearness(kept, dimension, "asked"),
+        taken=sql.Literal(storage.nearest(kept, storage.CANDIDATES)),
+    )
 
 
 def _index_name(space: int, collection: int | None) -> str:

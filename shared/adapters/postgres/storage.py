@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, LiteralString
 from pgvector import HalfVector, Vector
 from psycopg import sql
 
-from shared.core.models import Space, Storage
+from shared.core.models import Storage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,9 +82,10 @@ def indexed(storage: Storage, dimension: int) -> sql.Composed:
     return sql.SQL(_FORMS[storage].indexed).format(dimension=sql.Literal(dimension))
 
 
-def nearness(space: Space) -> sql.Composed:
-    """What to sort {vectors} v by so that the index of the space is used; reads %(vector)s."""
-    return sql.SQL(_FORMS[space.storage].nearness).format(dimension=sql.Literal(space.dimension))
+def nearness(storage: Storage, dimension: int, vector: LiteralString = "%(vector)s") -> sql.Composed:
+    """What to sort {vectors} v by so that their index is used."""
+    text = _FORMS[storage].nearness.replace("%(vector)s", vector)
+    return sql.SQL(text).format(dimension=sql.Literal(dimension))
 
 
 def nearest(storage: Storage, wanted: int, width: int = 0) -> int:

@@ -7,7 +7,8 @@
 -- What a question is about to search, and its epoch; visible are the chunks whose labels the caller may see. Leaves
 -- the question's rarest words, which together stand in few chunks, in app.terms, where the policy of chunk_terms
 -- reads them; weights are the question's lexemes with their IDF. Where the canary found that the index misses too much,
--- it is searched wider, or not used.
+-- it is searched wider, or not used. nearest: whether the space's function of that name is as good a way as any; it
+-- searches the graph of all collections, of which this one should be a good part, without a graph of its own.
 with scope as materialized (
     select c.id, c.language, c.chunks, c.documents, t.epoch, c.chunks - coalesce((
         select sum(l.chunks) from label_sets l
@@ -26,6 +27,9 @@ with scope as materialized (
 )
 select id, chunks, documents, epoch, visible, active.space as active_space,
        coalesce(tuned.exact, false) as always_exact,
+       to_regproc('nearest_' || active.space) is not null
+           and to_regclass(format('vectors_%%s_hnsw_%%s', active.space, id)) is null
+           and 3 * chunks > (select reltuples from pg_class where oid = to_regclass('vectors_' || active.space)) as nearest,
        case when tuned.ef_search is not null then
            set_config('hnsw.ef_search', greatest(tuned.ef_search, current_setting('hnsw.ef_search', true)::int)::text, true)
        end as ef_search, set_config('app.terms', coalesce((
@@ -130,27 +134,6 @@ worded as materialized (
     order by c.lexical desc, c.id
     limit %(candidates)s
 )
-
--- name: nearest
--- By meaning alone, where all of the collection is asked for and seen: nearly all of the nearest are published then, so
--- documents are looked up from the best on until there are enough, and not for each. Gives fewer rows when many are not.
-select r.id as chunk_id, r.document_id, r.generation, 's3://' || d.bucket || '/' || d.key as uri, c.text, c.page, c.headings,
-       c.start_char as start, r.score, r.dense, 0.0::float8 as lexical, d.metadata
-from (
-    select id, document_id, generation, greatest(dense, 0) as score, dense
-    from (
-        select v.chunk_id as id, v.document_id, v.generation, 1 - (v.embedding <=> %(vector)s) as dense
-        from {vectors} v
-        where v.collection_id = %(collection_id)s
-        order by {nearness}
-        limit %(nearest)s
-    ) as v
-    order by score desc, id
-) as r
-join {documents} d on d.id = r.document_id and d.published_generation = r.generation
-join chunks c on c.id = r.id
-order by r.score desc, r.id
-limit %(limit)s
 
 -- name: fused
 ranked as materialized (
