@@ -148,7 +148,10 @@ class Finisher:
             vectors = self._encode(texts) if texts else None
         except Exception as error:
             for staged in together:
-                self.give_up(staged.claim, staged.messages, error, "embedding_unfinished")
+                if len(together) > 1:
+                    self._finish_small([staged])
+                else:
+                    self.give_up(staged.claim, staged.messages, error, "embedding_unfinished")
             return
         rows = {text: row for row, text in enumerate(texts)}
         ready = [(staged, _ready(staged, rows, vectors)) for staged in together]

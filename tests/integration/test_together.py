@@ -12,7 +12,7 @@ import pytest
 
 from functions.ingest.handler import handle
 from scripts.local.event_source import LambdaContext
-from shared.core.errors import OutcomeUnknown
+from shared.core.errors import BadUpstream, OutcomeUnknown
 from shared.core.models import Ready
 from shared.telemetry import set_checkpoint_hook
 from tests.support.installation import Installation
@@ -137,6 +137,22 @@ def test_when_the_connection_breaks_at_the_commit_each_is_asked_about(
     monkeypatch.undo()
     assert send(installation, batch) == set()
     assert searchable(installation) == set(NAMES)
+
+
+def test_one_that_the_encoder_cannot_take_holds_up_no_other(
+    installation: Installation, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = installation.embedder.encode
+
+    def choking(texts: Sequence[str]) -> Any:
+        if any("gauge" in text for text in texts):
+            raise BadUpstream("encoder", "it cannot take that")
+        return encode(texts)
+
+    monkeypatch.setattr(installation.embedder, "encode", choking)
+    assert send(installation, batch) == {"gauge"}
+    assert searchable(installation) == {"crane", "pier", "tug"}
+    assert installation.document("gauge.txt")["lease_until"] is None
 
 
 def test_one_that_is_not_whole_is_not_published_and_the_others_are(
