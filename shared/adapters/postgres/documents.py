@@ -235,7 +235,8 @@ class DocumentStore:
             if row["staged"] is None:
                 waiting.end_edition(cursor, space, document, generation, f"{code}: {reason}")
                 return True
-            self._fail(cursor, row, tenant, Publication.from_dict(row["staged"]).version, code, reason)
+            values = _version(Publication.from_dict(row["staged"]).version) | {"begun": 0}
+            self._fail(cursor, row, tenant, values | {"code": code, "reason": reason})
         return True
 
     def is_published(self, claim: Claim, generation: int) -> bool:
@@ -256,7 +257,8 @@ class DocumentStore:
         """Not searchable, and why; an older generation disappears, because the object is no longer that."""
         with self._database.transaction(claim.tenant_id) as cursor:
             row = generations.locked(cursor, [claim])[claim.id]
-            self._fail(cursor, row, claim.tenant_id, version, code, reason)
+            values = _version(version) | {"begun": 1, "code": code, "reason": reason}
+            self._fail(cursor, row, claim.tenant_id, values)
 
     def describe(self, tenant: UUID, document: UUID, known: str, state: ObjectState) -> Coherence:
         """The object has other metadata now and is otherwise the one whose etag was known.
@@ -310,10 +312,8 @@ class DocumentStore:
         self._epochs.close()
         self._database.close()
 
-    def _fail(
-        self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, version: Version, code: str, reason: str
-    ) -> None:
-        cursor.execute(_SQL["fail"], _fence(row) | _version(version) | {"code": code, "reason": reason})
+    def _fail(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, values: Mapping[str, Any]) -> None:
+        cursor.execute(_SQL["fail"], {**_fence(row), **values})
         generations.recount(cursor, [row])
         tell(cursor, [row["id"]], WebhookEvent.FAILED)
         self.bump(cursor, tenant)
