@@ -39,6 +39,10 @@ class CompiledFilter:
     parameters: dict[str, Any]
     about_chunks: bool = False
 
+    @property
+    def passes_all(self) -> bool:
+        return self.chunk is _TRUE and self.document is _TRUE
+
     def among(self, acl: tuple[str, ...]) -> CompiledFilter:
         """The same among the documents that acl may see, found by an index; row-level security hides the others anyway."""
         document = sql.SQL("{} and {}").format(_OPEN, self.document)

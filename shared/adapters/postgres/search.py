@@ -292,7 +292,7 @@ class Searcher:
         shortcut: bool = False,
     ) -> Iterator[sql.Composed]:
         """To be asked one after the other, until there are as many passages as are wanted."""
-        elsewhere = exact or keywords or conditions.parameters or documents is _CANDIDATES
+        elsewhere = exact or keywords or documents is _CANDIDATES or not conditions.passes_all
         if shortcut and with_vector and not elsewhere:
             yield _NEAREST.format(sql.Identifier(f"nearest_{space.id:d}"))
         pool = self._pool(exact, with_vector, conditions, space, keywords=keywords, documents=documents)
