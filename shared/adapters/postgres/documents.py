@@ -235,8 +235,7 @@ class DocumentStore:
             if row["staged"] is None:
                 waiting.end_edition(cursor, space, document, generation, f"{code}: {reason}")
                 return True
-            values = _version(Publication.from_dict(row["staged"]).version) | {"begun": 0}
-            self._fail(cursor, row, tenant, values | {"code": code, "reason": reason})
+            self._fail(cursor, row, tenant, Publication.from_dict(row["staged"]).version, code, reason)
         return True
 
     def is_published(self, claim: Claim, generation: int) -> bool:
@@ -254,11 +253,12 @@ class DocumentStore:
             self.bump(cursor, claim.tenant_id)
 
     def fail(self, claim: Claim, version: Version, code: str, reason: str) -> None:
-        """Not searchable, and why; an older generation disappears, because the object is no longer that."""
+        """Not searchable, and why: a generation that could not be read. An older one disappears, because the object is no
+        longer that."""
         with self._database.transaction(claim.tenant_id) as cursor:
             row = generations.locked(cursor, [claim])[claim.id]
-            values = _version(version) | {"begun": 1, "code": code, "reason": reason}
-            self._fail(cursor, row, claim.tenant_id, values)
+            generations.begin(cursor, [claim.id])
+            self._fail(cursor, row, claim.tenant_id, version, code, reason)
 
     def describe(self, tenant: UUID, document: UUID, known: str, state: ObjectState) -> Coherence:
         """The object has other metadata now and is otherwise the one whose etag was known.
@@ -312,8 +312,10 @@ class DocumentStore:
         self._epochs.close()
         self._database.close()
 
-    def _fail(self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, values: Mapping[str, Any]) -> None:
-        cursor.execute(_SQL["fail"], {**_fence(row), **values})
+    def _fail(
+        self, cursor: Cursor[DictRow], row: DictRow, tenant: UUID, version: Version, code: str, reason: str
+    ) -> None:
+        cursor.execute(_SQL["fail"], _fence(row) | _version(version) | {"code": code, "reason": reason})
         generations.recount(cursor, [row])
         tell(cursor, [row["id"]], WebhookEvent.FAILED)
         self.bump(cursor, tenant)

@@ -120,12 +120,11 @@ set staged = null, done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s,
 where id = %(id)s and attempt = %(attempt)s
 
 -- name: fail
--- begun: what could not even be read is a generation of its own, whose number nobody gave it yet.
 with moot as (delete from embed_waiting where document_id = %(id)s),
      undone as (delete from editions where document_id = %(id)s)
 update documents
-set generation = generation + %(begun)s, published_generation = null, status = 'failed', staged = null,
-    reason_code = %(code)s, reason = %(reason)s, etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
+set published_generation = null, status = 'failed', staged = null, reason_code = %(code)s, reason = %(reason)s,
+    etag = %(etag)s, version_id = %(version_id)s, content_hash = %(content_hash)s, pipeline = %(pipeline)s,
     bytes = %(bytes)s, metadata = %(metadata)s, chunks = 0, pages = null, media_type = %(media_type)s,
     done_sequencer = greatest(done_sequencer, rpad(%(sequencer)s, 64, '0')),
     lease_until = null, updated_at = now(),
