@@ -25,10 +25,10 @@ print(json.dumps([problem for problem in map(fails, sys.argv[2:]) if problem]))
 """
 # What shared/ imports for other functions only, and which of the two ways to be called a query package knows.
 NOT_ASKED = {
-    "ingest": {"hiredis", "opentelemetry", "prometheus_client"},
+    "ingest": {"hiredis", "opentelemetry", "orjson", "prometheus_client"},
     "query": {"uvicorn"},
     "query-stream": {"mangum"},
-    "reindex": {"hiredis", "opentelemetry", "prometheus_client"},
+    "reindex": {"hiredis", "opentelemetry", "orjson", "prometheus_client"},
 }
 
 
