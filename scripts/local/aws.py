@@ -45,7 +45,7 @@ class LocalAws(Server):
     """
 
     name = "aws"
-    preferred_port = 45660
+    preferred_port = 14566
 
     def __init__(
         self,

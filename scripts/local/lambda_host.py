@@ -41,7 +41,7 @@ class LambdaHost(Server):
     """python: the version that the packages were made for."""
 
     name = "lambda"
-    preferred_port = 45670
+    preferred_port = 14567
 
     def __init__(
         self, folder: Path, aws: LocalAws, python: str, *, port: int | None = None, tethered: bool = False

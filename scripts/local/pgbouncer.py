@@ -42,7 +42,7 @@ class PgBouncer(Server):
     """pool_size: server connections per (database, role); query_wait_timeout: seconds a client queues for one."""
 
     name = "pgbouncer"
-    preferred_port = 64320
+    preferred_port = 16432
     # SIGINT waits for running transactions; SIGTERM leaves at once, as a redeployed pooler does.
 
     def __init__(

@@ -72,7 +72,7 @@ class Postgres(Server):
     """
 
     name = "postgres"
-    preferred_port = 54320
+    preferred_port = 15432
     # Fast shutdown: SIGTERM would wait for clients to leave.
     stop_signal = signal.SIGINT
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,13 +31,41 @@ LOG_LINES_SHOWN = 15
 
 
 def free_port(preferred: int = 0) -> int:
-    """preferred where nothing listens on it, any free port of 127.0.0.1 otherwise."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+    """A port of 127.0.0.1 for a server that starts later: preferred where it can be had, otherwise any.
+
+    Until this process ends nobody else gets the same number from here, in whatever process: what marks it as given is
+    a UDP socket bound to it, which ends with its owner. The others lie below those that systems hand out to
+    connections, so that none of these comes in between.
+    """
+    for port in (preferred, *_any_order(_PORTS_BELOW_EPHEMERAL)):
+        if port and _given(port):
+            return port
+    raise Unavailable("network", f"no free port on {HOST}")
+
+
+_PORTS_BELOW_EPHEMERAL = range(20_000, 30_000)
+_marks: list[socket.socket] = []
+
+
+def _any_order(numbers: range) -> Iterator[int]:
+    start = random.SystemRandom().randrange(len(numbers))
+    yield from numbers[start:]
+    yield from numbers[:start]
+
+
+def _given(port: int) -> bool:
+    """Whether port is the caller's from now on."""
+    mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        mark.bind((HOST, port))
+        with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
-            return int(probe.getsockname()[1])
-    raise Unavailable("network", f"no free port on {HOST}")
+    except OSError:
+        mark.close()
+        return False
+    _marks.append(mark)
+    return True
 
 
 def accepts(port: int) -> bool:

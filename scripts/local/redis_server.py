@@ -17,7 +17,7 @@ class RedisServer(Server):
     """durable keeps the data in the folder (at most a second is lost in a crash)."""
 
     name = "redis"
-    preferred_port = 63790
+    preferred_port = 16379
 
     def __init__(
         self,

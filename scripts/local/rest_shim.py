@@ -23,7 +23,7 @@ class RestShim(Server):
     """The shim as a child process. Its tokens are made once and kept in the folder."""
 
     name = "rest_shim"
-    preferred_port = 63791
+    preferred_port = 16380
 
     def __init__(
         self, folder: Path, redis: RedisServer, *, port: int | None = None, tethered: bool = False

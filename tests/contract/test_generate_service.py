@@ -20,6 +20,7 @@ import pytest
 
 from functions.generate.command import engine_command
 from functions.generate.engine import Engine
+from scripts.local.process import free_port
 from shared.core.errors import ConfigurationError
 from shared.settings import GenerateSettings
 
@@ -55,7 +56,7 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     ) -> Service:
         folder = tmp_path / behaviour
         folder.mkdir()
-        port, engine_port = _free_port(), _free_port()
+        port, engine_port = free_port(), free_port()
         values = {"MODEL": folder, "API_KEY": KEY, "PORT": port, "ENGINE_PORT": engine_port, **settings}
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests/fakes/engine")])
         named = {f"RAGZERO_GENERATE_{name}": str(value) for name, value in values.items()}
@@ -174,7 +175,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 async def test_a_connection_that_breaks_now_and_then_is_no_death() -> None:
     """A busy engine closes kept connections under our feet; killing it for that would end every answer."""
-    port = _free_port()
+    port = free_port()
     engine = Engine([sys.executable, "-c", STUMBLING, str(port)], f"http://127.0.0.1:{port}", "any")
     await engine.start(10)
     await asyncio.sleep(2)
@@ -264,11 +265,6 @@ def test_a_hub_model_needs_a_pinned_commit() -> None:
         engine_command(_settings(model="org/model"))
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert f"--revision {commit}" in " ".join(engine_command(_settings(model="org/model", revision=commit)))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return int(unused.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

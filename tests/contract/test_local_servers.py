@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,10 +21,13 @@ import redis
 from botocore.exceptions import ClientError
 
 from scripts.local.aws import Intake, LocalAws
+from scripts.local.lambda_host import LambdaHost
 from scripts.local.pgbouncer import PgBouncer
 from scripts.local.postgres import Postgres
 from scripts.local.process import HOST, Server, free_port, secret_file
 from scripts.local.redis_server import RedisServer
+from scripts.local.rest_shim import RestShim
+from scripts.local.stack import Api
 from shared.core.errors import Unavailable
 from tests.support.servers import revive, running, scratch_folder
 
@@ -175,10 +180,52 @@ def test_tethered_servers_end_with_their_starter(folder: Path) -> None:
         time.sleep(0.02)
 
 
-def test_a_taken_port_is_avoided(folder: Path) -> None:
-    with running(Web(folder)) as server:
-        assert free_port(server.port) != server.port
-    assert free_port(server.port) == server.port
+def test_a_taken_port_is_avoided() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert free_port(port) != port
+    assert free_port(port) == port
+
+
+GIVEN = """
+import sys
+from scripts.local.process import free_port
+
+print(free_port(int(sys.argv[1])), *(free_port() for _ in range(100)), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_port_is_given_once_although_nobody_listens_yet() -> None:
+    """Two that started at once found the same port free: the second server could not listen and ended."""
+    preferred = free_port() + 1
+    asked = [sys.executable, "-c", GIVEN, str(preferred)]
+    root = Path(__file__).resolve().parents[2]
+    with contextlib.ExitStack() as ended:
+        processes = [
+            ended.enter_context(
+                subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+            )
+            for _ in range(4)
+        ]
+        given = [[int(port) for port in each.stdout.readline().split()] for each in processes if each.stdout]
+        for process in processes:
+            process.communicate()
+    ports = [preferred - 1, *(port for each in given for port in each)]
+    assert len(ports) == 4 * 101 + 1
+    assert len(set(ports)) == len(ports)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="where connections get their ports from is asked of Linux"
+)
+def test_no_connection_takes_a_port_that_was_given() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    usual = [
+        each.preferred_port
+        for each in (Api, LambdaHost, LocalAws, PgBouncer, Postgres, RedisServer, RestShim)
+    ]
+    assert all(0 < port < first for port in [*usual, free_port()])
 
 
 def test_a_secret_is_made_once_and_kept_private(folder: Path) -> None:
