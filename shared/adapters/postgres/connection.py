@@ -6,6 +6,7 @@ shared.core.errors here, once.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
@@ -40,6 +41,7 @@ _VECTORS = "select typname, oid, typarray from pg_type where typname in ('halfve
 # The types' numbers are the same for every connection to one database; looking them up once saves a round trip each.
 _known: dict[str, list[TypeInfo]] = {}
 _TRUSTED_S = 1.0
+_AGAIN_S = 0.2
 
 
 def _register(connection: Connection[DictRow] | AsyncConnection[DictRow], url: str) -> None:
@@ -169,9 +171,11 @@ class AsyncDatabase:
             max_idle=120,
             timeout=connect_timeout,
             reconnect_timeout=0,
+            reconnect_failed=self._connect_later,
             configure=self._configure,
             open=False,
         )
+        self._trying: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def transaction(
@@ -243,6 +247,20 @@ class AsyncDatabase:
 
     async def close(self) -> None:
         await self._pool.close()
+        if self._trying is not None:
+            await self._trying
+
+    async def _connect_later(self, _: AsyncConnectionPool[AsyncConnection[DictRow]]) -> None:
+        if self._trying is None or self._trying.done():
+            self._trying = asyncio.create_task(self._keep_trying())
+
+    async def _keep_trying(self) -> None:
+        """While somebody waits. The pool itself tries once for each that comes, soon or, with pauses that grow, late: the
+        last to come would wait in vain for a pooler that was away for a moment."""
+        while self.statistics().get("requests_waiting"):
+            await asyncio.sleep(_AGAIN_S)
+            with suppress(psycopg.OperationalError):  # behind all who wait: it is they who get the connection
+                await self._pool.putconn(await self._pool.getconn(timeout=_AGAIN_S))
 
     async def _configure(self, connection: AsyncConnection[DictRow]) -> None:
         if self._url not in _known:
