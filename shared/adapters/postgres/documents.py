@@ -97,10 +97,10 @@ class DocumentStore:
             if not rows:
                 self._collection(cursor, tenant, DEFAULT_COLLECTION)
                 rows = cursor.execute(_SQL["observe"], values).fetchall()
-            open = [row["id"] for row in rows if not row["handled"]]
+            unhandled = [row["id"] for row in rows if not row["handled"]]
             claimed = (
-                cursor.execute(_SQL["claim"], {"ids": open, "lease": lease_seconds}).fetchall()
-                if open
+                cursor.execute(_SQL["claim"], {"ids": unhandled, "lease": lease_seconds}).fetchall()
+                if unhandled
                 else []
             )
         claims = {claim["id"]: Claim(**claim) for claim in claimed}
@@ -186,8 +186,10 @@ class DocumentStore:
 
         The number of chunks of this tenant that wait now. Raises SpaceChanged.
         """
-        values = _publication(claim, publication) | {
+        values = _fence(claim) | {
             "tenant": claim.tenant_id,
+            "generation": publication.generation,
+            "sequencer": publication.version.sequencer,
             "missing": missing,
             "staged": Jsonb(publication.to_dict()),
         }
@@ -359,17 +361,3 @@ def _version(version: Version) -> dict[str, Any]:
         "metadata": Jsonb(version.metadata),
         "sequencer": version.sequencer,
     }
-
-
-def _publication(claim: Claim | DictRow, publication: Publication) -> dict[str, Any]:
-    return (
-        _fence(claim)
-        | _version(publication.version)
-        | {
-            "generation": publication.generation,
-            "collection": publication.collection,
-            "chunks": publication.chunks,
-            "pages": publication.pages,
-            "flags": list(publication.flags),
-        }
-    )
