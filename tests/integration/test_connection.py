@@ -54,6 +54,6 @@ async def test_who_waits_while_the_pooler_is_away_is_served_when_it_is_back_alth
     waiting = [asyncio.create_task(database.check()) for _ in range(4)]
     await asyncio.to_thread(until, lambda: database.statistics().get("connections_errors", 0) >= 4)
     assert not any(one.done() for one in waiting)
-    await asyncio.to_thread(revive, installation.databases.pgbouncer)
+    revive(installation.databases.pgbouncer)  # by this thread: it would end with another
     await asyncio.wait_for(asyncio.gather(*waiting), 30)
     await database.close()
