@@ -246,9 +246,7 @@ def _start(*servers: Server) -> None:
 
 def _ports(path: Path) -> dict[str, int]:
     """Chosen once, so that another process finds what runs."""
-    while not path.exists():
-        ports = {name: free_port() for name in _PORTS}
-        if len(set(ports.values())) == len(ports):
-            path.write_text(json.dumps(ports))
+    if not path.exists():
+        path.write_text(json.dumps({name: free_port() for name in _PORTS}))
     known: dict[str, int] = json.loads(path.read_text())
     return known
