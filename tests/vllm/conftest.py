@@ -104,6 +104,7 @@ def start(vllm_python: str, model: Path) -> Server:
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
+        "VLLM_RPC_BASE_PATH": str(model.parent),  # a killed engine leaves its sockets there
         **{f"RAGZERO_GENERATE_{name}": value for name, value in settings.items()},
     }
     command = [vllm_python, "-m", "functions.generate"]
