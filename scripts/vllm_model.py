@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VOCABULARY = 2000
-CONTEXT = 4096
+CONTEXT = 32_768
 SPECIAL = ("<|begin|>", "<|end|>", "<|turn|>")
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"

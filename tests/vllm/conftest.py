@@ -18,7 +18,7 @@ import pytest
 from scripts.local.process import free_port
 
 ROOT = Path(__file__).parents[2]
-MODEL_LENGTH = 4096
+MODEL_LENGTH = 32_768
 
 
 @dataclass

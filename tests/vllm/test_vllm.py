@@ -123,7 +123,7 @@ async def test_twenty_streams_side_by_side(endless: Generator, server: Server) -
 
 async def test_a_prompt_over_the_models_length_is_a_clear_error(generator: Generator) -> None:
     with pytest.raises(PromptTooLong, match=f"maximum context length is {MODEL_LENGTH} tokens"):
-        await ask(generator, "bar dor " * 4000)
+        await ask(generator, "bar dor " * MODEL_LENGTH)
 
 
 async def test_a_model_that_is_not_served_is_a_wrong_setting(server: Server) -> None:
