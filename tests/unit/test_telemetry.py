@@ -357,7 +357,9 @@ def test_flush_writes_lines_to_stdout_where_emf_is_wanted(capsys: pytest.Capture
 
 
 @pytest.fixture
-def collector() -> Iterator[Collector]:
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """Waited for longer than any request would wait for one."""
+    monkeypatch.setattr(tracing, "_EXPORT_S", 60.0)
     with collecting() as server:
         tracing.configure(server.url, "test")
         yield server
