@@ -10,13 +10,13 @@ PATIENT = {"redis_timeout_ms": 20_000}
 """Settings for tests of what a Redis that is well does: a busy machine's may take longer than a caller would wait."""
 
 
-def until(holds: Callable[[], object], seconds: float = PATIENCE_S) -> float:
+def until(holds: Callable[[], object], seconds: float = PATIENCE_S, tick: float = 0.1) -> float:
     """Seconds until it held; an AssertionError when it does not within `seconds`.
 
-    Looks ten times a second: what it asks is often busy serving what it is asked about.
+    tick: seconds between two looks. What is asked is often busy serving what it is asked about.
     """
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < seconds, f"it did not happen within {seconds:g} s"
-        time.sleep(0.1)
+        time.sleep(tick)
     return time.monotonic() - started

@@ -13,13 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from functions.ingest.parsing import ParseLimits, ParserPool, parse, wire
+from functions.ingest.parsing import ParseLimits, ParserPool, parse, sandbox, wire
 from functions.ingest.parsing.limits import MIB
 from shared.core.errors import UnreadableDocument
 from shared.core.models import Block, ParsedDocument
 from tests.support import documents
+from tests.support.waiting import until
 
 WORDS = "The quick brown fox jumps over the lazy dog. "
 SAMPLES = {
@@ -66,10 +68,8 @@ def server_id(pool: ParserPool) -> int:
 def child_of(pid: int) -> int:
     """Waits for the fork of the server and returns its id."""
     listing = Path(f"/proc/{pid}/task/{pid}/children")
-    deadline = time.monotonic() + 5
-    while not (children := listing.read_text().split()):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    children: list[str] = []
+    until(lambda: children.extend(listing.read_text().split()) or children, tick=0.002)
     return int(children[0])
 
 
@@ -90,25 +90,25 @@ def test_input_past_the_limit_is_not_even_sent() -> None:
     assert pool._server is None
 
 
-def test_wall_clock() -> None:
+def test_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """An HTML tree this deep takes the parser minutes."""
-    with ParserPool(ParseLimits(wall_seconds=0.6)) as pool:
-        assert still_works(pool)
+    with ParserPool(ParseLimits(wall_seconds=0.6, cpu_seconds=600)) as pool:
         started = time.monotonic()
         raised = failure(pool, b"<html>" + b"<div>" * 200_000)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 60
         assert raised.code == "timeout"
         assert "0.6 s" in raised.detail
+        monkeypatch.setattr(pool._server, "_limits", ParseLimits())  # what is well may take its time
         assert still_works(pool)
 
 
 def test_processor_time() -> None:
-    with ParserPool(ParseLimits(cpu_seconds=1)) as pool:
+    with ParserPool(ParseLimits(wall_seconds=600, cpu_seconds=1)) as pool:
         started = time.monotonic()
         raised = failure(pool, b"<html>" + b"<div>" * 200_000)
         assert raised.code == "timeout"
         assert "1 s of processor time" in raised.detail
-        assert time.monotonic() - started < 15  # half of the wall clock's limit
+        assert time.monotonic() - started < 60
         assert still_works(pool)
 
 
@@ -153,20 +153,24 @@ def test_a_dead_server_is_replaced(pool: ParserPool) -> None:
     assert server_id(pool) != before
 
 
-def test_a_server_that_dies_at_work_is_replaced_and_the_document_read_again() -> None:
+def test_a_server_that_dies_at_work_is_replaced_and_the_document_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with ParserPool() as pool:
         assert still_works(pool)
-        server = server_id(pool)
+        server, send = server_id(pool), sandbox._Conversation.send
 
-        def kill() -> None:
-            child = child_of(server)
-            os.kill(server, signal.SIGKILL)
-            os.kill(child, signal.SIGKILL)
+        def kill(talk: sandbox._Conversation, data: bytes) -> None:
+            """In mid-document: its child has been forked, and waits for the text."""
+            if server_id(pool) == server and len(data) > 1000:
+                child = child_of(server)
+                os.kill(server, signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
+            send(talk, data)
 
-        killer = threading.Thread(target=kill)
-        killer.start()
+        monkeypatch.setattr(sandbox._Conversation, "send", kill)
         document = pool.parse(WORDS.encode() * 200_000, name="a.txt")
-        killer.join()
+        assert server_id(pool) != server
         assert len(document.blocks) > 1000
 
 
@@ -187,10 +191,14 @@ def test_threads_take_turns(pool: ParserPool) -> None:
 def test_the_time_its_caller_was_stopped_does_not_count() -> None:
     """A frozen Lambda, or a stopped process, must not turn into documents that took too long."""
     program = """
-        from functions.ingest.parsing import ParseLimits, ParserPool
-        with ParserPool(ParseLimits(wall_seconds=3)) as pool:
+        import signal, time
+        from functions.ingest.parsing import ParserPool
+        right, stopped = time.monotonic, []
+        time.monotonic = lambda: right() + 3600 * len(stopped)
+        signal.signal(signal.SIGCONT, lambda *_: stopped.append("for an hour"))
+        with ParserPool() as pool:
             pool.parse(b"warm", name="a.txt")
-            print("ready", flush=True)
+            print(pool._server.process.pid, flush=True)
             print(len(pool.parse(b"The quick brown fox. " * 1_000_000, name="a.txt").blocks), flush=True)
     """
     root = Path(__file__).parents[3]
@@ -199,10 +207,9 @@ def test_the_time_its_caller_was_stopped_does_not_count() -> None:
     )
     with process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(0.05)
+        child_of(int(process.stdout.readline()))
         process.send_signal(signal.SIGSTOP)
-        time.sleep(3.5)
+        until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, tick=0.002)
         process.send_signal(signal.SIGCONT)
         assert int(process.stdout.readline()) > 2000
     assert process.returncode == 0
