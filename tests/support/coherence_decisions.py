@@ -61,7 +61,7 @@ class Decisions:
         if held:
             self._client.set(epoch, held, ex=_LEASE_S // 2)
         if ticket:
-            self._client.set(holder, "ticket", ex=TICKET_S // 2)
+            self._client.set(holder, "ticket", ex=TICKET_S)
 
     def _lease_is_new(self) -> bool:
         left = self._client.ttl(self._keys[0])

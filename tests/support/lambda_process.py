@@ -23,11 +23,13 @@ import psutil
 from scripts.local.lambda_runtime import HandlerError, Killed, TimedOut
 from scripts.local.process import tail
 from tests.support import lambda_child
+from tests.support.waiting import PATIENCE_S
 
 __all__ = ["ROOT", "HandlerError", "Killed", "LambdaProcess", "TimedOut"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TICK = 0.02
+_CALL_S = 120.0  # its time goes on while a test lets a call wait for others
 # Most of a start would be spent on these, which are not ours; a process forked where they are loaded already starts in a tenth of it.
 _nursery = multiprocessing.get_context("forkserver")
 _nursery.set_forkserver_preload(
@@ -42,7 +44,7 @@ class Invocation:
         self._process = process
         self._deadline = deadline
 
-    def wait_paused(self, timeout: float = 10.0) -> None:
+    def wait_paused(self, timeout: float = PATIENCE_S) -> None:
         """Return when the function has stopped itself at the call's pause_at."""
         give_up = time.monotonic() + timeout
         while not self._process.stopped():
@@ -92,7 +94,7 @@ class LambdaProcess:
         return None if self._child is None else self._child.exitcode
 
     def invoke(
-        self, event: Any, timeout: float = 30.0, *, kill_at: str | None = None, occurrence: int = 1
+        self, event: Any, timeout: float = _CALL_S, *, kill_at: str | None = None, occurrence: int = 1
     ) -> Any:
         """Call the handler and wait; with kill_at it is killed at that checkpoint (its occurrence-th passing)."""
         return self.begin(event, timeout, kill_at=kill_at, occurrence=occurrence).result()
@@ -100,7 +102,7 @@ class LambdaProcess:
     def begin(
         self,
         event: Any,
-        timeout: float = 30.0,
+        timeout: float = _CALL_S,
         *,
         kill_at: str | None = None,
         pause_at: str | None = None,
@@ -114,7 +116,7 @@ class LambdaProcess:
         self._send({"event": event, "timeout": timeout, **points})
         return Invocation(self, time.monotonic() + timeout)
 
-    def start(self, timeout: float = 30.0) -> None:
+    def start(self, timeout: float = PATIENCE_S) -> None:
         """Start the process and import the handler; init_seconds says how long that took."""
         self.kill()
         ours, theirs = socket.socketpair()

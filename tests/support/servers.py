@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from scripts.local.aws import Intake, LocalAws
 from scripts.local.process import Server
+from tests.support.waiting import PATIENCE_S
 
 S = TypeVar("S", bound=Server)
 _MEMORY = Path("/dev/shm")
@@ -39,7 +40,7 @@ def running(server: S) -> Iterator[S]:
     """server, started and ready, stopped afterwards."""
     server.start()
     try:
-        server.wait_ready()
+        server.wait_ready(PATIENCE_S)
         yield server
     finally:
         server.stop()
@@ -49,7 +50,7 @@ def revive(server: Server) -> None:
     """Bring back a server that a test froze, killed or stopped, on the same port."""
     server.thaw()
     server.start()
-    server.wait_ready()
+    server.wait_ready(PATIENCE_S)
 
 
 def new_intake(aws: LocalAws, *, visibility: int = 30, max_receive_count: int = 5) -> Intake:
