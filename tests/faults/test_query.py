@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import httpx
 import psycopg
@@ -27,6 +27,7 @@ from tests.support.serving_process import ServingProcess
 from tests.support.waiting import until
 
 QUESTION = {"question": "What sounds on the fog signal station?"}
+T = TypeVar("T")
 _CONNECT_S = 5  # what the function waits for a connection
 
 
@@ -43,13 +44,18 @@ def folder() -> Iterator[Path]:
         yield path
 
 
+def patient(installation: Installation) -> dict[str, str]:
+    """A function that has more time than anything here takes."""
+    return installation.environment("ragzero_query") | {"RAGZERO_REQUEST_SECONDS": "100"}
+
+
 @contextmanager
 def serving(installation: Installation, folder: Path, **variables: str) -> Iterator[httpx.Client]:
-    environment = installation.environment("ragzero_query") | variables
+    environment = patient(installation) | variables
     headers = {"Authorization": f"Bearer {installation.api_key}"}
     with (
         running(ServingProcess(folder, environment)) as process,
-        httpx.Client(base_url=process.url, headers=headers, timeout=30) as client,
+        httpx.Client(base_url=process.url, headers=headers, timeout=180) as client,
     ):
         yield client
 
@@ -63,6 +69,20 @@ def asleep(server: Server) -> Iterator[None]:
     revive(server)
 
 
+def within(seconds: float, act: Callable[[], T], before: Callable[[], object] = lambda: None) -> T:
+    """What act gives, in one of five tries, each after before, within so many seconds.
+
+    The pauses that a busy machine makes meet some of them; what is slow by itself is slow each time.
+    """
+    for _ in range(5):
+        before()
+        started = time.monotonic()
+        given = act()
+        if time.monotonic() - started < seconds:
+            return given
+    raise AssertionError(f"it takes longer than {seconds:g} s each time")
+
+
 def come_back_later(answer: httpx.Response) -> bool:
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) >= 1
@@ -74,16 +94,13 @@ def come_back_later(answer: httpx.Response) -> bool:
 def test_f5_a_function_that_starts_while_the_database_sleeps_says_so_and_works_later(
     filled: Installation, lambda_process: Callable[..., LambdaProcess]
 ) -> None:
-    function = lambda_process("functions.query.handler:handler", filled.environment("ragzero_query"))
+    function = lambda_process("functions.query.handler:handler", patient(filled))
     headers = {"Authorization": f"Bearer {filled.api_key}"}
     ask = function_url(
         httpx.Request("POST", "https://ragzero.test/v1/search", headers=headers, json=QUESTION)
     )
-    function.start()
     with asleep(filled.databases.pgbouncer):
-        started = time.monotonic()
-        late = answer(function.invoke(ask, timeout=25))
-        assert time.monotonic() - started < 2 * _CONNECT_S
+        late = within(2 * _CONNECT_S, lambda: answer(function.invoke(ask, timeout=100)), function.start)
         assert come_back_later(late)
         assert not late.json()["type"].endswith("deadline-exceeded"), "it knew before its time was up"
     assert answer(function.invoke(ask)).status_code == 200
@@ -97,9 +114,10 @@ def test_f5_a_function_whose_database_fell_asleep_says_so_and_works_later(
         assert client.post("/v1/search", json=QUESTION).status_code == 200
         with asleep(filled.databases.pgbouncer), ThreadPoolExecutor(12) as pool:
             time.sleep(1.1)  # connections used within the last second are trusted
-            started = time.monotonic()
-            late = list(pool.map(lambda _: client.post("/v1/search", json=QUESTION), range(12)))
-            assert time.monotonic() - started < 2 * _CONNECT_S
+            late = within(
+                2 * _CONNECT_S,
+                lambda: list(pool.map(lambda _: client.post("/v1/search", json=QUESTION), range(12))),
+            )
             assert all(come_back_later(one) for one in late)
         assert client.post("/v1/search", json=QUESTION).status_code == 200
 
@@ -146,14 +164,16 @@ def test_f6_after_a_restart_of_the_pooler_idle_connections_are_replaced_at_once(
 ) -> None:
     """However many there are: the first question after it is answered."""
     with serving(filled, folder) as client, ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(client.post, "/v1/search", json=QUESTION) for _ in range(48)]
-        assert {one.result().status_code for one in asked} == {200}
-        filled.databases.pgbouncer.kill()
-        revive(filled.databases.pgbouncer)
-        time.sleep(1.1)  # connections used within the last second are trusted
-        started = time.monotonic()
-        assert client.post("/v1/search", json=QUESTION).status_code == 200
-        assert time.monotonic() - started < _CONNECT_S / 2
+
+        def restart() -> None:
+            asked = [pool.submit(client.post, "/v1/search", json=QUESTION) for _ in range(48)]
+            assert {one.result().status_code for one in asked} == {200}
+            filled.databases.pgbouncer.kill()
+            revive(filled.databases.pgbouncer)
+            time.sleep(1.1)  # connections used within the last second are trusted
+
+        first = within(_CONNECT_S / 2, lambda: client.post("/v1/search", json=QUESTION).status_code, restart)
+        assert first == 200
 
 
 def test_f6_requests_beyond_the_pool_wait_their_turn_or_are_cleanly_refused(
@@ -161,14 +181,16 @@ def test_f6_requests_beyond_the_pool_wait_their_turn_or_are_cleanly_refused(
 ) -> None:
     """Two connections, and both are held up by a lock."""
     url = filled.databases.postgres.dsn(dbname=filled.database)
+    with psycopg.connect(url) as owner:  # the two wait for as long as the others take to give up
+        owner.execute(
+            f"alter role ragzero_query in database {filled.database} set statement_timeout = '100s'"
+        )
     with serving(filled, folder, RAGZERO_DATABASE_CONNECTIONS="2") as client, ThreadPoolExecutor(6) as pool:
         assert client.post("/v1/search", json=QUESTION).status_code == 200
         with psycopg.connect(url) as holder:
             holder.execute("lock table chunks in access exclusive mode")
             asking = [pool.submit(client.post, "/v1/search", json=QUESTION) for _ in range(6)]
-            deadline = time.monotonic() + 15
-            while sum(one.done() for one in asking) < 4 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            until(lambda: sum(one.done() for one in asking) >= 4)
             assert client.get("/healthz").status_code == 200
             holder.rollback()
         statuses = Counter(one.result().status_code for one in asking)
@@ -187,14 +209,20 @@ def test_f6_a_pooler_without_room_is_a_clean_503(filled: Installation, folder: P
             assert client.post("/v1/search", json=QUESTION).status_code == 200
             small.kill()
             revive(small)
-            with psycopg.connect(url):
+            with _alone(url):
                 time.sleep(1.1)  # connections used within the last second are trusted
                 assert come_back_later(client.post("/v1/search", json=QUESTION))
-            assert _in_the_end(lambda: client.post("/v1/search", json=QUESTION).status_code == 200)
+            until(lambda: client.post("/v1/search", json=QUESTION).status_code == 200)
 
 
-def _in_the_end(happened: Callable[[], Any]) -> bool:
-    deadline = time.monotonic() + 20
-    while not happened() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return time.monotonic() < deadline
+def _alone(url: str) -> psycopg.Connection:
+    """The only connection that there is room for, once whoever looked whether the pooler is there has left it."""
+    made: list[psycopg.Connection] = []
+
+    def connected() -> bool:
+        with suppress(psycopg.OperationalError):
+            made.append(psycopg.connect(url))
+        return bool(made)
+
+    until(connected)
+    return made[0]
