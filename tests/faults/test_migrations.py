@@ -71,8 +71,8 @@ def _migrate(installation: Installation, text: str = EXPAND, name: str = "9999_l
 def test_f23_a_lock_that_never_comes_is_given_up_with_nothing_changed(
     installation: Installation, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_TRIES", 2)
-    with psycopg.connect(admin_url(installation)) as holder:
+    with psycopg.connect(admin_url(installation)) as holder, monkeypatch.context() as patching:
+        patching.setattr(migrate, "_TRIES", 2)
         holder.execute("select count(*) from documents")
         with pytest.raises(Unavailable, match=r"9999_later\.sql did not get its locks"):
             _migrate(installation)
