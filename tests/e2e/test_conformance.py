@@ -13,6 +13,7 @@ from scripts.benchmarks.throwaway import stack
 from scripts.local.up import read_env
 from tests.e2e.conformance import Conformance
 from tests.e2e.target import Target, given
+from tests.support.waiting import PATIENT_VARIABLES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -22,7 +23,7 @@ def target() -> Iterator[Target]:
     if (known := given()) is not None:
         yield known
         return
-    with stack() as local:
+    with stack(variables=PATIENT_VARIABLES) as local:
         yield Target.named_in(read_env(local.folder))
 
 

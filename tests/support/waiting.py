@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 PATIENCE_S = 60.0
 PATIENT = {"redis_timeout_ms": 20_000}
+PATIENT_VARIABLES = {"RAGZERO_REDIS_TIMEOUT_MS": "20000"}
 """Settings for tests of what a Redis that is well does: a busy machine's may take longer than a caller would wait."""
 
 
