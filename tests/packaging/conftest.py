@@ -16,6 +16,7 @@ from scripts.packaging.build import Package, build_all
 from scripts.packaging.layers import Target, here
 from scripts.packaging.recipes import RECIPES
 from tests.support.installation import PEPPER, Installation
+from tests.support.prompt_aws import PromptAws
 from tests.support.servers import running
 
 HANDLERS = {
@@ -31,7 +32,7 @@ Environment = Callable[[Installation, str], dict[str, str]]
 @pytest.fixture(scope="session")
 def aws(state_folder: Path) -> Iterator[LocalAws]:
     """Besides buckets and queues, the parameters that functions read their secrets from."""
-    server = LocalAws(
+    server = PromptAws(
         state_folder / "aws-with-parameters",
         port=free_port(),
         tethered=True,
@@ -97,7 +98,7 @@ def environment(aws: LocalAws, unpack: Unpack) -> Environment:
             "RAGZERO_DEFAULT_TENANT": str(installation.tenant),
             "RAGZERO_MODEL_DIR": str(unpack(name) / "model"),
             "RAGZERO_QUEUE_URL": installation.intake.queue_url,
-            "RAGZERO_LEASE_SECONDS": "5",
+            "RAGZERO_LEASE_SECONDS": "60",
             "RAGZERO_BASE_PATH": "/prod",
         }
 
