@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from httpx import create_ssl_context
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 from functions.ingest.parsing import ParserPool
@@ -24,6 +25,9 @@ from tests.support.remembering import RememberingEmbedder
 from tests.support.second_model import turned
 from tests.support.servers import new_intake
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 pytest_plugins = ["tests.support.fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
