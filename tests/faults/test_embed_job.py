@@ -60,7 +60,10 @@ def waiting(installation: Installation) -> Installation:
 def make_job(
     installation: Installation, lambda_process: Callable[..., LambdaProcess]
 ) -> Callable[[], LambdaProcess]:
-    environment = installation.environment("ragzero_embed") | {"RAGZERO_EMBED_PATIENCE_SECONDS": "0"}
+    environment = installation.environment("ragzero_embed") | {
+        "RAGZERO_EMBED_PATIENCE_SECONDS": "0",
+        "RAGZERO_EMBED_LEASE_SECONDS": "3600",
+    }
     return lambda: lambda_process(HANDLER, environment)
 
 
@@ -72,7 +75,7 @@ def hand_over(installation: Installation, key: str, chunks: int) -> None:
 
 
 def run(job: LambdaProcess, **points: Any) -> dict[str, Any]:
-    report: dict[str, Any] = job.invoke({"seconds": 60}, **points)
+    report: dict[str, Any] = job.invoke({"seconds": 100}, **points)
     return report
 
 
@@ -130,7 +133,7 @@ def test_f9_two_jobs_of_which_one_is_killed_lose_nothing_and_store_nothing_twice
     for number in range(8):
         hand_over(waiting, f"{number}.md", 70)
     epoch, doomed, other = waiting.epoch(), make_job(), make_job()
-    held = doomed.begin({"seconds": 60}, pause_at="slice_stored")
+    held = doomed.begin({"seconds": 100}, pause_at="slice_stored")
     held.wait_paused()
     stored = count(waiting, "vectors_1")
     assert stored > 0
@@ -154,7 +157,7 @@ def test_f20_a_zombie_job_writes_nothing(
 ) -> None:
     """Its lease ran out while it was frozen, and another job did the work."""
     hand_over(waiting, "tides.md", 12)
-    zombie = make_job().begin({"seconds": 60}, pause_at=point)
+    zombie = make_job().begin({"seconds": 100}, pause_at=point)
     zombie.wait_paused()
     expire_leases(waiting)
     assert run(make_job())["published"] == 1
@@ -171,10 +174,10 @@ def test_f20_a_zombie_job_cannot_finish_what_another_has_taken_over(
     waiting: Installation, make_job: Callable[[], LambdaProcess]
 ) -> None:
     hand_over(waiting, "tides.md", 12)
-    zombie = make_job().begin({"seconds": 60}, pause_at="storing")
+    zombie = make_job().begin({"seconds": 100}, pause_at="storing")
     zombie.wait_paused()
     expire_leases(waiting)
-    heir = make_job().begin({"seconds": 60}, pause_at="storing")
+    heir = make_job().begin({"seconds": 100}, pause_at="storing")
     heir.wait_paused()
     zombie.thaw()
     report = zombie.result()
@@ -189,7 +192,7 @@ def test_f20_a_job_whose_document_changed_under_it_writes_nothing(
     waiting: Installation, make_job: Callable[[], LambdaProcess], change: str
 ) -> None:
     hand_over(waiting, "tides.md", 12)
-    slow = make_job().begin({"seconds": 60}, pause_at="storing")
+    slow = make_job().begin({"seconds": 100}, pause_at="storing")
     slow.wait_paused()
     if change == "deleted":
         waiting.delete("tides.md")
@@ -209,7 +212,7 @@ def test_f1_published_by_two_jobs_at_once_it_is_published_once(
 ) -> None:
     hand_over(waiting, "tides.md", 6)
     epoch = waiting.epoch()
-    slow = make_job().begin({"seconds": 60}, pause_at="publishing")
+    slow = make_job().begin({"seconds": 100}, pause_at="publishing")
     slow.wait_paused()
     assert run(make_job())["published"] == 1
     slow.thaw()

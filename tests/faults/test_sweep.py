@@ -31,6 +31,7 @@ def process(installation: Installation, lambda_process: Callable[..., LambdaProc
         "RAGZERO_QUEUE_URL": installation.intake.queue_url,
         "RAGZERO_SWEEP_GRACE_SECONDS": "0",
         "RAGZERO_SWEEP_PATIENCE_SECONDS": "3600",
+        "RAGZERO_SWEEP_LEASE_SECONDS": "3600",
     }
     return lambda_process(HANDLER, environment)
 

@@ -17,14 +17,19 @@ HANDLER = "functions.ingest.handler:handler"
 TEXT = "The tide gauge at pier nine was installed in 1911."
 
 
+def environment(installation: Installation) -> dict[str, str]:
+    """No lease runs out by itself."""
+    return installation.environment("ragzero_ingest") | {"RAGZERO_LEASE_SECONDS": "3600"}
+
+
 @pytest.fixture
 def worker(installation: Installation, lambda_process: Callable[..., LambdaProcess]) -> LambdaProcess:
-    return lambda_process(HANDLER, installation.environment("ragzero_ingest"))
+    return lambda_process(HANDLER, environment(installation))
 
 
 @pytest.fixture
 def second_worker(installation: Installation, lambda_process: Callable[..., LambdaProcess]) -> LambdaProcess:
-    return lambda_process(HANDLER, installation.environment("ragzero_ingest"))
+    return lambda_process(HANDLER, environment(installation))
 
 
 def event(installation: Installation) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def work_off(installation: Installation) -> None:
     """Hands ingest what waits in the queue, until nothing does, without waiting for more."""
     while messages := installation.messages():
         records = [{"messageId": message["MessageId"], "body": message["Body"]} for message in messages]
-        context = LambdaContext("ingest", time.monotonic() + 60)
+        context = LambdaContext("ingest", time.monotonic() + 120)
         assert ingest({"Records": records}, context, installation.ingest) == {"batchItemFailures": []}
 
 
