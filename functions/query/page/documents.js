@@ -17,6 +17,8 @@ export class Documents {
   #selected = new Map();
   #turn = 0;
   #timer = null;
+  #typing = null;
+  #wanted = "";
 
   constructor(api, {read, collections, mayDelete, changed}) {
     Object.assign(this, {api, mayDelete, changed});
@@ -30,10 +32,10 @@ export class Documents {
     this.status = $("#filter-status");
     this.collection = $("#filter-collection");
     this.#build();
-    let typed = null;
+    this.#wanted = this.#typed();
     this.text.addEventListener("input", () => {
-      clearTimeout(typed);
-      typed = setTimeout(() => this.#restart(), 250);
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#restart(), 250);
     });
     for (const select of [this.status, this.collection]) select.addEventListener("change", () => this.#restart());
     collections.addEventListener("change", () => this.#collections(collections.items));
@@ -97,7 +99,14 @@ export class Documents {
     fill($("#collection-names"), ...items.map(({name}) => el("option", {value: name})));
   }
 
+  #typed() {
+    return this.text.value.trim().toLowerCase();
+  }
+
+  // What was typed counts from here on: a list that is looked at again meanwhile stays what it is.
   #restart() {
+    clearTimeout(this.#typing);
+    this.#wanted = this.#typed();
     this.#cursors = [null];
     this.#selected.clear();
     this.#load();
@@ -142,7 +151,7 @@ export class Documents {
 
   // With a text to look for, on through the list until a page is full.
   async #fetched(turn) {
-    const text = this.text.value.trim().toLowerCase();
+    const text = this.#wanted;
     const items = [];
     let cursor = this.#cursors.at(-1);
     let scanned = 0;
@@ -186,7 +195,7 @@ export class Documents {
   }
 
   #emptiness(scanned) {
-    if (this.text.value.trim())
+    if (this.#wanted)
       return this.#next
         ? `None among the newest ${count(scanned)}; older ones may be.`
         : "No document has that in its name.";
