@@ -22,6 +22,7 @@ from scripts.deployment.target import STATE
 from scripts.local.postgres import Postgres
 from scripts.local.process import free_port
 from scripts.packaging.layers import here
+from shared.adapters.postgres import migrate
 from tests.fakes.modal_server import FakeModal
 from tests.support.account import Account, account
 
@@ -30,6 +31,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 NAME, LASTING = "pr-7", "dev"
 WITHOUT = ("--without", "cache-upstash")
 STEPS = ("build", "migrate", "modal", "app", "smoke")
+# What a step waits for, and during which one before it that is taken.
+_HOLDS = {
+    "migrate": ("build", f"select pg_advisory_lock({migrate._ANY_LOCK})"),
+    "smoke": ("app", "lock table api_keys in access exclusive mode"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +85,18 @@ def printed(ground: Account, *arguments: str, code: int = 0, told: Told = None) 
     return lines
 
 
-def killed_at(ground: Account, line: str, *arguments: str) -> None:
-    """With everything it started, as soon as it says so."""
-    with scripts(ground, *arguments) as running:
+def killed_at(ground: Account, name: str, step: str, *arguments: str) -> None:
+    """With everything it started, as soon as it says that it begins; which does not end before, however late we hear it."""
+    after, hold = _HOLDS[step]
+    database = ground.postgres.dsn(dbname=ground.database(name))
+    with psycopg.connect(database) as holder, scripts(ground, *arguments) as running:
         assert running.stdout is not None
         said = []
         for each in running.stdout:
             said.append(each)
-            if each.startswith(line):
+            if each.startswith(f"{after} ..."):
+                holder.execute(hold)
+            if each.startswith(f"{step} ..."):
                 os.killpg(running.pid, signal.SIGKILL)
         assert running.wait() == -signal.SIGKILL, "".join(said)
 
@@ -164,7 +174,7 @@ def test_environments_come_up_answer_and_go_without_a_trace(ground: Account, mod
     assert steps_in(plan) == list(STEPS)
     assert (len(buckets(ground)), tables(ground, NAME)) == (1, 0)
 
-    killed_at(ground, "migrate ...", *up)
+    killed_at(ground, NAME, "migrate", *up)
     assert len(buckets(ground)) == 1
     lines = printed(ground, *up, "--from", "migrate")
     assert begun(lines) == [f"{step} ..." for step in STEPS[1:]]
@@ -197,7 +207,7 @@ def deployed_and_destroyed(ground: Account, modal: FakeModal) -> None:
     assert steps_in(plan) == list(STEPS)
     assert (own(ground, LASTING), tables(ground, LASTING)) == ([], 0)
 
-    killed_at(ground, "smoke ...", *deploy)
+    killed_at(ground, LASTING, "smoke", *deploy)
     lines = printed(ground, *deploy, "--from", "smoke")
     assert begun(lines) == ["smoke ..."]
     assert asked(*lines[-2:]) == ["query", "ingest", "admin"]
