@@ -64,7 +64,7 @@ class LambdaHost(Server):
 
     def environments(self) -> dict[str, list[dict[str, Any]]]:
         """By function: {pid, busy, init_s, calls, peak_mb} of each environment that runs."""
-        found: dict[str, list[dict[str, Any]]] = httpx.get(self.url, timeout=5).raise_for_status().json()
+        found: dict[str, list[dict[str, Any]]] = httpx.get(self.url, timeout=60).raise_for_status().json()
         return found
 
 

@@ -141,7 +141,7 @@ def installed(installation: Installation, redis_server: RedisServer) -> Iterator
     revive(redis_server)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_no_answer_is_older_than_what_was_reported(
     installed: Installation, redis_server: RedisServer
 ) -> None:

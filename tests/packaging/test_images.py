@@ -132,7 +132,7 @@ class Container(Server):
     def probe(self) -> bool:
         try:
             url = f"http://{HOST}:{self.port}{self._ready}"
-            return self._ready is None or httpx.get(url, timeout=2).status_code == 200
+            return self._ready is None or httpx.get(url, timeout=20).status_code == 200
         except httpx.TransportError:
             return False
 

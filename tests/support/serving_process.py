@@ -36,6 +36,6 @@ class ServingProcess(Server):
     def probe(self) -> bool:
         """As the adapter asks: any answer below 500 will do."""
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=2).status_code < 500
+            return httpx.get(f"{self.url}/healthz", timeout=20).status_code < 500
         except httpx.TransportError:
             return False
