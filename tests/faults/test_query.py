@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import socket
 import threading
 import time
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import psutil
@@ -86,12 +85,19 @@ def within(seconds: float, act: Callable[[], T], before: Callable[[], object] = 
 
 
 def left(server: Server) -> bool:
-    """Whether no process but ours holds on to a connection to it: one used within the last second is trusted."""
+    """Whether no process that we started holds on to a connection to it: one used within the last second is trusted."""
     return not any(
-        one.raddr and one.raddr.port == server.port and one.pid not in (None, os.getpid())
-        for one in psutil.net_connections("tcp4")
+        one.raddr and one.raddr.port == server.port
+        for process in psutil.Process().children(recursive=True)
+        for one in _connections(process)
         if one.status in (psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT)
     )
+
+
+def _connections(process: psutil.Process) -> list[Any]:
+    with suppress(psutil.Error):
+        return list(process.net_connections("tcp4"))
+    return []
 
 
 def come_back_later(answer: httpx.Response) -> bool:
