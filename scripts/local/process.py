@@ -44,7 +44,6 @@ def free_port(preferred: int = 0) -> int:
 
 
 _PORTS_BELOW_EPHEMERAL = range(20_000, 30_000)
-_marks: list[socket.socket] = []
 
 
 def _any_order(numbers: range) -> Iterator[int]:
@@ -64,7 +63,7 @@ def _given(port: int) -> bool:
     except OSError:
         mark.close()
         return False
-    _marks.append(mark)
+    mark.detach()  # stays bound until this process ends
     return True
 
 
