@@ -16,7 +16,7 @@ from functions.query.app import create_app
 from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_concurrent_twins_run_once(installation: Installation, make_api: Callabl
     start = threading.Barrier(12)
 
     def one(number: int) -> tuple[int, str]:
-        start.wait(30)
+        start.wait(PATIENCE_S)
         answer = tenant(apis[number % 2], "acme", "twin")
         return answer.status_code, answer.json().get("id", "")
 
@@ -101,7 +101,7 @@ def test_keys_are_the_tenants_own(installation: Installation, make_api: Callable
 def test_what_says_try_again_is_not_kept(
     installation: Installation, make_api: Callable[..., httpx.Client]
 ) -> None:
-    api = make_api(key_rate=0.5, key_burst=2)
+    api = make_api(key_rate=0.01, key_burst=2)
     codes = [
         api.post("/v1/search", json={"question": "q"}, headers={"Idempotency-Key": f"n{n}"}).status_code
         for n in range(4)

@@ -19,7 +19,7 @@ from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer, new_key
 from tests.support.api import serving
 from tests.support.installation import Installation
-from tests.support.waiting import PATIENT
+from tests.support.waiting import PATIENCE_S, PATIENT, until
 
 QUESTION = "Who painted the blue crane?"
 Api = Callable[..., httpx.Client]
@@ -66,13 +66,13 @@ def post(api: httpx.Client, **more: Any) -> httpx.Response:
 
 
 def test_beyond_a_keys_rate_there_is_429_and_when_to_come_back(make_api: Api) -> None:
-    api = make_api(key_rate=0.5, key_burst=3)
+    api = make_api(key_rate=0.01, key_burst=3)
     codes = [api.get("/v1/documents").status_code for _ in range(3)]
     refused = api.get("/v1/documents")
     assert codes == [200, 200, 200]
     assert refused.status_code == 429
     assert refused.json()["type"].endswith("/too-many-requests")
-    assert 1 <= int(refused.headers["Retry-After"]) <= 2
+    assert 50 <= int(refused.headers["Retry-After"]) <= 100
 
 
 def test_a_refused_request_costs_nothing(make_api: Api) -> None:
@@ -88,7 +88,7 @@ def test_a_refused_request_costs_nothing(make_api: Api) -> None:
 
 def test_the_keys_of_a_tenant_share_its_rate(installed: Installation, make_api: Api) -> None:
     other = installed.add_key(installed.tenant, ["query"])
-    api = make_api(tenant_rate=0.2, tenant_burst=4)
+    api = make_api(tenant_rate=0.01, tenant_burst=4)
     codes = [
         api.get("/v1/documents", headers=bearer(key)).status_code for key in (installed.api_key, other) * 3
     ]
@@ -105,14 +105,14 @@ def test_one_tenants_rate_is_not_anothers(installed: Installation, make_api: Api
 
 def test_a_key_may_have_limits_of_its_own(installed: Installation, make_api: Api) -> None:
     operator = make_api(installed.admin_key)
-    made = new_key(operator, installed.tenant, name="slow", limits={"rate": 0.2, "burst": 1})  # type: ignore[arg-type]
+    made = new_key(operator, installed.tenant, name="slow", limits={"rate": 0.01, "burst": 1})  # type: ignore[arg-type]
     codes = [operator.get("/v1/documents", headers=bearer(made["key"])).status_code for _ in range(2)]
     assert codes == [200, 429]
 
 
 def test_38_only_so_many_streams_at_a_time(make_api: Api, gpu: FakeGpu) -> None:
     """The others are told to come back; a slot is free again when its stream is over or its reader gone."""
-    gpu.slow(0.2)
+    gpu.slow(600)
     api = make_api(**model(gpu, tenant_streams=2))
     body = {"question": QUESTION, "stream": True, "cache": "bypass"}
     open = []  # a generator that is let go of closes its stream
@@ -125,11 +125,8 @@ def test_38_only_so_many_streams_at_a_time(make_api: Api, gpu: FakeGpu) -> None:
         refused = api.post("/v1/query", json=body)
         assert refused.status_code == 429
         assert "2 answers" in refused.json()["detail"]
-    deadline = time.monotonic() + 10
-    while (last := api.post("/v1/query", json=body)).status_code == 429 and time.monotonic() < deadline:
-        time.sleep(0.05)
     gpu.slow(0)
-    assert last.status_code == 200
+    until(lambda: api.post("/v1/query", json=body).status_code == 200)
 
 
 def test_33_wrong_secrets_are_slowed_down_and_their_owner_is_not(
@@ -175,13 +172,15 @@ def test_usage_is_told_by_day(installed: Installation, make_api: Api, gpu: FakeG
     api = make_api(**model(gpu, price_completion=10.0))
     for _ in range(3):
         post(api, cache="read")
-    (today,) = api.get("/v1/usage").json()["days"]
+    days = api.get("/v1/usage").json()["days"]
+    assert len(days) in (1, 2)  # midnight may have come between
     counted = bool(installed.cache)
-    assert today["completion_tokens"] > 0
-    assert today["cost_usd"] > 0
-    assert 1 <= today["questions"] <= 3
-    assert not counted or today["questions"] == 3
-    assert today["hits"] <= 2
+    used = {name: sum(day[name] for day in days) for name in days[0].keys() - {"day"}}
+    assert used["completion_tokens"] > 0
+    assert used["cost_usd"] > 0
+    assert 1 <= used["questions"] <= 3
+    assert not counted or used["questions"] == 3
+    assert used["hits"] <= 2
     assert api.get("/v1/usage", params={"from": "2020-01-01", "to": "2026-01-01"}).status_code == 422
 
 
@@ -192,7 +191,7 @@ def test_38_many_streams_and_readers_who_leave(make_api: Api, gpu: FakeGpu) -> N
     start = threading.Barrier(40)
 
     def one(number: int) -> int:
-        start.wait(30)
+        start.wait(PATIENCE_S)
         body = {"question": f"{QUESTION} {number}", "stream": True, "cache": "bypass"}
         with api.stream("POST", "/v1/query", json=body) as response:
             if response.status_code == 200 and number % 2:
