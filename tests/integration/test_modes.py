@@ -16,7 +16,7 @@ from scripts.local.redis_server import RedisServer
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer, names
 from tests.support.installation import Installation
-from tests.support.waiting import PATIENT
+from tests.support.waiting import PATIENT, until
 
 QUESTION = "Where do otters sleep?"
 Api = Callable[..., TestClient]
@@ -154,6 +154,7 @@ def test_every_mode_has_answers_of_its_own(make_api: Api, redis_server: RedisSer
         answer = api.post("/v1/query", json={"question": QUESTION, **more}).json()
         return str(answer["cached"])
 
+    until(lambda: cached(question="What is known of the river?") == "exact")  # Redis knows the epoch
     for options in ({}, {"mode": "fast"}, {"mode": "thorough"}, {"per_document": 1}):
         assert cached(**options) == "no"
         assert cached(**options) == "exact"
