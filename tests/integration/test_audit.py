@@ -22,6 +22,7 @@ from shared.adapters.s3 import Bucket
 from shared.adapters.sqs import Queue
 from tests.support.installation import Installation
 from tests.support.sweeping import Sweeper, event_of, sweeping, work_off
+from tests.support.waiting import PATIENT
 
 
 @pytest.fixture
@@ -96,11 +97,12 @@ def test_what_the_cache_and_letters_still_hold_of_an_erased_document_is_found(
 ) -> None:
     """A live one of the same name is none of the audit's business; nor is what was answered since."""
     dead = Queue(installation.intake.dead_letter_url, endpoint_url=installation.aws.url)
-    settings = {
+    settings: dict[str, Any] = {
         "audit_grace_seconds": 0,
         "erase_after_seconds": 0,
         "dead_letter_url": installation.intake.dead_letter_url,
         "redis_url": f"redis://{HOST}:{redis_server.port}",
+        **PATIENT,
     }
     with sweeping(installation, **settings) as sweeper:
         for key in ("a file.txt", "again.txt"):

@@ -233,6 +233,7 @@ def test_who_asks_while_it_is_exchanged_sees_one_cut_or_the_other(
         readers = [threading.Thread(target=ask, args=(reader,)) for reader in (one, another)]
         for reader in readers:
             reader.start()
+        until(lambda: found)
         for _ in range(3):
             promoted(api)
             rolled_back(api)

@@ -27,6 +27,7 @@ from tests.support.installation import PASSWORD, Installation
 from tests.support.operating import client
 from tests.support.servers import running
 from tests.support.sweeping import drift, silence, sweeping, work_off
+from tests.support.waiting import PATIENT
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_redis_that_cannot_forget(
     installation: Installation, redis_server: RedisServer, empty_redis: redis.Redis
 ) -> None:
     sweep(installation)
-    with client(installation, redis_url=redis_server.url) as api:
+    with client(installation, redis_url=redis_server.url, **PATIENT) as api:
         assert sick(api) == {}
         assert examine(api)["cache"]["detail"] == "answers, evicts (allkeys-lru)"
         empty_redis.config_set("maxmemory-policy", "noeviction")

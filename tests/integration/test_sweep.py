@@ -30,6 +30,7 @@ from tests.support.sweeping import (
     sweeping,
     work_off,
 )
+from tests.support.waiting import PATIENT
 
 
 @pytest.fixture
@@ -668,7 +669,7 @@ def test_epochs_that_could_not_be_told_are_told(
     assert len(installation.rows("select * from epoch_outbox")) == 1
     empty_redis.set(f"rz:e:{installation.tenant}", 1, ex=60)
     assert make_sweeper().sweep()["upkeep"] == {}
-    telling = make_sweeper(redis_url=f"redis://127.0.0.1:{redis_server.port}")
+    telling = make_sweeper(redis_url=f"redis://127.0.0.1:{redis_server.port}", **PATIENT)
     assert telling.sweep()["upkeep"] == {"epochs_told": 1}
     assert int(empty_redis.get(f"rz:e:{installation.tenant}") or 0) == installation.epoch()
     assert installation.rows("select * from epoch_outbox") == []

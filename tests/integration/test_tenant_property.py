@@ -58,7 +58,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(tenant=tenants, file=files, label=labels)
     def put(self, tenant: str, file: str, label: str | None) -> None:
-        word = f"{tenant}word{next(_numbers)}"
+        word = f"{tenant}word{next(_numbers):06}"  # none is part of another
         self.words[tenant].append(word)
         self.held[tenant][file] = (word, label)
         self._store(tenant, file)

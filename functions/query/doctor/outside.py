@@ -126,10 +126,10 @@ class OutsideChecks:
 
 
 async def _offset(clock: Callable[[], Awaitable[float]]) -> float:
-    """Seconds by which a clock is ahead of ours, taken at the middle of the question."""
-    before = time.time()
+    """Seconds by which a clock is ahead of ours, at least: it was read at some moment between asking and hearing."""
+    asked = time.time()
     there = await clock()
-    return there - (before + time.time()) / 2
+    return there - min(max(there, asked), time.time())
 
 
 def _text(value: Any) -> str:
