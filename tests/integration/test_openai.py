@@ -150,7 +150,7 @@ def test_heartbeats_while_a_model_wakes_break_no_client(
     gpu.cold_for(0.6, retry_after=None)
     stream = client.chat.completions.create(model=MODEL, messages=USER, stream=True)
     assert REPLY in "".join([chunk.choices[0].delta.content or "" for chunk in stream])
-    gpu.cold_for(600, retry_after=None)
+    gpu.cold_for(60, retry_after=None)
 
     def woken_when_waited_for(line: str) -> None:
         if line.startswith(": waking_gpu"):
