@@ -18,7 +18,6 @@ from functions.query.app import create_app
 from scripts.local.process import HOST
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
-from shared.adapters.cache import resp
 from shared.adapters.cache.epochs import names_of
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer
@@ -42,14 +41,9 @@ def gpu() -> Iterator[FakeGpu]:
 
 @pytest.fixture(params=["redis", "rest"])
 def cached(
-    request: pytest.FixtureRequest,
-    installation: Installation,
-    redis_server: RedisServer,
-    rest_shim: RestShim,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, installation: Installation, redis_server: RedisServer, rest_shim: RestShim
 ) -> Installation:
     """With a Redis, over its own protocol and over REST; one document."""
-    monkeypatch.setattr(resp, "_OPENING_S", PATIENCE_S)
     rest = {"redis_rest_url": rest_shim.url, "redis_rest_token": rest_shim.token}
     own = {"redis_url": f"redis://{HOST}:{redis_server.port}"}
     installation.cache = (own if request.param == "redis" else rest) | PATIENT

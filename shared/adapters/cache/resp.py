@@ -201,7 +201,7 @@ class RespClient:
         if self._connection is not None:
             self._connection.close()
         try:
-            async with asyncio.timeout(_OPENING_S):
+            async with asyncio.timeout(max(_OPENING_S, self._connect_timeout_s)):
                 _, made = await self._dial()
         except (OSError, TimeoutError) as error:
             raise Unavailable(_REDIS, f"cannot connect to {_shown(self._url)}: {error}") from error
