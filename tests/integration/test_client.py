@@ -138,7 +138,7 @@ def test_questions_and_documents(rag: Ragzero, searchable: str) -> None:
     assert [one["id"] for one in rag.everything(status="searchable")] == [searchable]
     assert rag.chunks(searchable)["total"] == 1
     assert rag.describe(searchable, {"year": 1912})["document"]["metadata"] == {"year": 1912}
-    assert httpx.get(rag.source(searchable)["url"]).text == TEXT
+    assert httpx.get(rag.source(searchable)["url"], timeout=60).text == TEXT
     assert rag.delete_matching({"year": 1912}, dry_run=True)["matched"] == 1
     assert rag.delete(searchable)["coherent"]
     assert rag.deletion(searchable)["status"] == "removing"

@@ -165,7 +165,7 @@ def test_bad_metadata_changes_nothing(
 def test_the_source_is_fetched_without_a_key_and_as_a_file(filled: Installation, api: TestClient) -> None:
     id = filled.document("1.txt")["id"]
     link = api.get(f"/v1/documents/{id}/source").json()
-    answer = httpx.get(link["url"])
+    answer = httpx.get(link["url"], timeout=60)
     assert answer.text == TEXT.format(number=1)
     assert link["bytes"] == len(answer.content)
     assert parse_qs(urlsplit(link["url"]).query)["X-Amz-Expires"] == ["3600"]

@@ -13,14 +13,15 @@ import numpy as np
 import openai
 import pytest
 
-from functions.query import streaming
+from functions.query import condensing, streaming
 from functions.query.app import create_app
+from shared.adapters.generator import waiting
 from shared.client import Ragzero
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
-from tests.support.waiting import PATIENT, until
+from tests.support.waiting import PATIENCE_S, PATIENT, until
 
 MODEL = "ragzero/default"
 QUESTION = "How much does the harbour crane of Nordhaven lift?"
@@ -188,12 +189,11 @@ def test_floats_and_base64_are_the_same_numbers(
     url: str, client: openai.OpenAI, filled: Installation
 ) -> None:
     ask = {"model": space(client), "input": "One text."}
-    answers = [
-        httpx.post(
-            f"{url}/v1/embeddings", json=ask | {"encoding_format": form}, headers=bearer(filled.api_key)
-        ).json()["data"][0]["embedding"]
-        for form in ("float", "base64")
-    ]
+    with httpx.Client(base_url=url, headers=bearer(filled.api_key), timeout=60) as http:
+        answers = [
+            http.post("/v1/embeddings", json=ask | {"encoding_format": form}).json()["data"][0]["embedding"]
+            for form in ("float", "base64")
+        ]
     assert np.array_equal(
         np.array(answers[0], np.float32), np.frombuffer(base64.b64decode(answers[1]), "<f4")
     )
@@ -307,17 +307,17 @@ def test_a_model_that_breaks_off_breaks_the_stream_with_an_error(client: openai.
 
 def test_errors_before_any_route_have_the_shape_too(url: str, filled: Installation) -> None:
     """Too large, the wrong method, no JSON; elsewhere they are problem documents as ever."""
-    headers = bearer(filled.api_key)
-    for answer, status in (
-        (httpx.post(f"{url}/v1/chat/completions", content=b"x" * 2**21, headers=headers), 413),
-        (httpx.delete(f"{url}/v1/models", headers=headers), 405),
-        (httpx.post(f"{url}/v1/embeddings", content=b"{", headers=headers), 400),
-        (httpx.post(f"{url}/v1/embeddings", headers=headers | {"Idempotency-Key": "ü".encode()}), 400),
-    ):
-        assert answer.status_code == status
-        assert answer.headers["content-type"] == "application/json"
-        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
-    other = httpx.post(f"{url}/v1/search", content=b"{", headers=headers)
+    with httpx.Client(base_url=url, headers=bearer(filled.api_key), timeout=60) as http:
+        for answer, status in (
+            (http.post("/v1/chat/completions", content=b"x" * 2**21), 413),
+            (http.delete("/v1/models"), 405),
+            (http.post("/v1/embeddings", content=b"{"), 400),
+            (http.post("/v1/embeddings", headers={b"Idempotency-Key": "ü".encode()}), 400),  # type: ignore[arg-type]
+        ):
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/json"
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        other = http.post("/v1/search", content=b"{")
     assert other.headers["content-type"] == "application/problem+json"
 
 
@@ -359,8 +359,11 @@ def test_a_question_of_ours_leans_on_earlier_ones_too(url: str, filled: Installa
 
 
 def test_a_model_rewrites_what_does_not_stand_alone_and_nothing_else(
-    client: openai.OpenAI, gpu: FakeGpu
+    client: openai.OpenAI, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(condensing, "_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(waiting, "_WAKING_EVERY_S", PATIENCE_S)  # one that is late for it does not sleep
+
     def reply(messages: list[dict[str, str]]) -> str:
         rewrites = "rewrite" in messages[0]["content"]
         return '"When was the harbour crane built?"' if rewrites else "It was built in 1958 [1]."

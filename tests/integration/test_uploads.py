@@ -44,7 +44,7 @@ def named(name: str, data: bytes = TEXT, **more: Any) -> dict[str, Any]:
 
 
 def send(ticket: dict[str, Any], data: bytes = TEXT) -> httpx.Response:
-    return httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("f", data)})
+    return httpx.post(ticket["url"], data=ticket["fields"], files={"file": ("f", data)}, timeout=60)
 
 
 def test_a_batch_is_uploaded_and_its_job_tells_how_far_it_is(
@@ -184,7 +184,8 @@ def test_a_large_file_goes_up_in_parts(installation: Installation, api: TestClie
     first = {"upload_id": ticket["upload_id"], "etags": ["x"] * len(ticket["parts"])}
     assert api.post("/v1/uploads/complete", json=first).status_code == 422
     for part in ticket["parts"]:
-        etags.append(httpx.put(part["url"], content=rest[: part["size"]]).headers["etag"])
+        sent = httpx.put(part["url"], content=rest[: part["size"]], timeout=60)
+        etags.append(sent.headers["etag"])
         rest = rest[part["size"] :]
     done = api.post("/v1/uploads/complete", json={"upload_id": ticket["upload_id"], "etags": etags})
     assert (done.status_code, done.json()["id"]) == (202, ticket["document_id"]), done.text

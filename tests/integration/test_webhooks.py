@@ -26,6 +26,7 @@ from shared.core.webhooks import MAX_ATTEMPTS, reminder
 from tests.support.access import bearer
 from tests.support.installation import Installation
 from tests.support.sweeping import Sweeper, sweeping, work_off
+from tests.support.waiting import PATIENCE_S
 
 TEXT = "The lighthouse on the eastern mole was built in 1911 of red brick."
 
@@ -65,8 +66,14 @@ class Receiver:
 
 @pytest.fixture(autouse=True)
 def later_is_not_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a test takes: what failed is due again when the test says so."""
+    """However long a test takes: what failed is due again when the test says so, and a slow answer is waited for."""
     monkeypatch.setattr("shared.adapters.postgres.webhooks.BACKOFF_S", (3_600,))
+    for name in (
+        "functions.ingest.service._DELIVERY_S",
+        "shared.adapters.courier._STEP_S",
+        "shared.adapters.courier._TOTAL_S",
+    ):
+        monkeypatch.setattr(name, PATIENCE_S)
 
 
 @pytest.fixture
