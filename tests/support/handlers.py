@@ -13,21 +13,22 @@ from typing import Any
 
 from shared.telemetry import checkpoint
 
-beats = 0
+beating = False
 
 
-def _beat() -> None:
-    global beats
+def _beat(path: str) -> None:
     while True:
-        beats += 1
+        with Path(path).open("a") as file:
+            file.write(".")
         time.sleep(0.001)
 
 
-def pulse(_event: Any, _context: Any) -> int:
-    """How often a background thread has run so far."""
-    if beats == 0:
-        threading.Thread(target=_beat, daemon=True).start()
-    return beats
+def pulse(event: dict[str, str], _context: Any) -> None:
+    """A background thread writes to event["file"] from the first call on."""
+    global beating
+    if not beating:
+        beating = True
+        threading.Thread(target=_beat, args=(event["file"],), daemon=True).start()
 
 
 def steps(event: dict[str, str], _context: Any) -> dict[str, Any]:
@@ -66,10 +67,14 @@ def sleep(event: dict[str, float], _context: Any) -> None:
 
 
 def collect(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Appends each body and this process's pid to $COLLECT_FILE; `slow` takes half a second, `hang` an hour."""
-    with Path(os.environ["COLLECT_FILE"]).open("a") as file:
+    """Appends each body and this process's pid to $COLLECT_FILE; `slow` takes half a second, `hang` an hour, and `meet`
+    until two have begun."""
+    seen = Path(os.environ["COLLECT_FILE"])
+    with seen.open("a") as file:
         for record in event["Records"]:
             print(f"start {os.getpid()} {record['body']}", file=file, flush=True)
             time.sleep({"slow": 0.5, "hang": 3600}.get(record["body"], 0))
+            while record["body"] == "meet" and seen.read_text().count("start") < 2:
+                time.sleep(0.01)
             print(f"end {os.getpid()} {record['body']}", file=file, flush=True)
     return {"batchItemFailures": []}
