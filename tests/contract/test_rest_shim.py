@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 import redis
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from upstash_redis import Redis
 from upstash_redis.errors import UpstashError
@@ -21,6 +21,7 @@ from scripts.local.rest_shim import RestShim
 from shared.adapters.cache.wire import Reply, ReplyError
 from shared.core.errors import BadUpstream
 from tests.support.servers import revive
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def client(rest_shim: RestShim, empty_redis: redis.Redis) -> Iterator[Redis]:
 @pytest.fixture
 def http(rest_shim: RestShim, empty_redis: redis.Redis) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {rest_shim.token}"}
-    with httpx.Client(base_url=rest_shim.url, headers=headers, timeout=5) as made:
+    with httpx.Client(base_url=rest_shim.url, headers=headers, timeout=PATIENCE_S) as made:
         yield made
 
 
@@ -260,7 +261,7 @@ def test_a_delay_is_added(rest_shim: RestShim, http: httpx.Client) -> None:
 def test_a_hang_never_answers(rest_shim: RestShim, http: httpx.Client) -> None:
     rest_shim.control.set(hang=True)
     with pytest.raises(httpx.ReadTimeout):
-        http.post("/", json=["PING"], timeout=0.2)
+        http.post("/", json=["PING"], timeout=httpx.Timeout(PATIENCE_S, read=0.2))
 
 
 def test_a_401_and_a_502_page_run_nothing(
@@ -337,6 +338,7 @@ def replies(pieces: Sequence[bytes]) -> list[Reply]:
     return found
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(REPLIES)), max_size=6), st.integers(1, 9))
 def test_replies_do_not_depend_on_how_the_bytes_are_cut(wire: list[bytes], size: int) -> None:
     data = b"".join(wire)
