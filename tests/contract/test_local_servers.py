@@ -30,6 +30,7 @@ from scripts.local.rest_shim import RestShim
 from scripts.local.stack import Api
 from shared.core.errors import Unavailable
 from tests.support.servers import revive, running, scratch_folder
+from tests.support.waiting import until
 
 ODD_KEYS = [
     "plain.txt",
@@ -71,8 +72,9 @@ class Stubborn(Web):
 
 
 class Tidy(Web):
-    """It tidies up on SIGTERM, as most servers do."""
+    """It tidies up on SIGTERM, as most servers do, and is given the time."""
 
+    grace = 120.0
     script = "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0));" + Web.script
 
 
@@ -149,7 +151,7 @@ def test_a_stubborn_server_is_killed_with_its_children(folder: Path) -> None:
     (child,) = psutil.Process(server.pid).children()
     started = time.monotonic()
     server.stop()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
@@ -159,7 +161,7 @@ def test_a_frozen_server_can_be_stopped(folder: Path) -> None:
         server.freeze()
         started = time.monotonic()
         server.stop()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 60
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
@@ -174,10 +176,7 @@ def test_tethered_servers_end_with_their_starter(folder: Path) -> None:
         [sys.executable, "-c", program, str(folder)], capture_output=True, cwd=root, check=False
     )
     assert ran.returncode == -signal.SIGKILL, ran.stderr
-    deadline = time.monotonic() + 5
-    while Web(folder).running():
-        assert time.monotonic() < deadline, "it is still there"
-        time.sleep(0.02)
+    until(lambda: not Web(folder).running())
 
 
 def test_a_taken_port_is_avoided() -> None:
@@ -322,7 +321,7 @@ def test_a_server_connection_is_held_for_a_transaction_only(postgres: Postgres, 
 def test_an_exhausted_pool_makes_clients_wait_and_then_fails_them(postgres: Postgres, folder: Path) -> None:
     """F6: the pooler answers with an error once a client has queued too long."""
     pooler = PgBouncer(
-        folder / "pooler", postgres, port=free_port(), tethered=True, pool_size=1, query_wait_timeout=1
+        folder / "pooler", postgres, port=free_port(), tethered=True, pool_size=1, query_wait_timeout=5
     )
     with running(pooler), psycopg.connect(pooler.dsn()) as holder:
         holder.execute("SELECT 1")
