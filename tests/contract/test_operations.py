@@ -371,7 +371,7 @@ def test_what_is_no_origin_is_refused_at_start(
 def test_a_database_that_stops_answering_is_a_503_in_time(filled: Installation, folder: Path) -> None:
     """Connections are up and nothing comes back: no connect time-out helps there."""
     ask = {"question": QUESTION}
-    with served(filled, folder, RAGZERO_REQUEST_SECONDS="1") as (_process, client):
+    with served(filled, folder, RAGZERO_REQUEST_SECONDS="5") as (_process, client):
         assert client.post("/v1/search", json=ask).status_code == 200
         filled.databases.pgbouncer.freeze()
         try:
@@ -392,10 +392,19 @@ def test_a_database_that_stops_answering_is_a_503_in_time(filled: Installation, 
 def test_on_sigterm_new_requests_are_turned_away_and_running_ones_finish(
     filled: Installation, folder: Path
 ) -> None:
-    with FakeGpu() as gpu, served(filled, folder, **model(gpu)) as (process, client):
-        gpu.slow(0.15)
+    with (
+        FakeGpu() as gpu,
+        served(filled, folder, RAGZERO_DRAIN_SECONDS="60", **model(gpu)) as (process, client),
+    ):
+        gpu.slow(1.0)  # a word, until somebody else was turned away
         gpu.reply("The heron colony counts 412 nests [1], all of them in the old oaks by the mere.")
         ended: list[httpx.Response] = []
+        told: list[httpx.Response] = []
+
+        def turned_away() -> bool:
+            told.append(httpx.get(f"{process.url}/healthz"))
+            return told[-1].status_code == 503
+
         slow = threading.Thread(
             target=lambda: ended.append(client.post("/v1/query", json={"question": QUESTION}))
         )
@@ -403,13 +412,13 @@ def test_on_sigterm_new_requests_are_turned_away_and_running_ones_finish(
         until(lambda: any("completions" in request.path for request in gpu.requests))
         assert process.pid is not None
         _signal(process)
-        until(lambda: httpx.get(f"{process.url}/healthz").status_code == 503)
-        turned_away = httpx.get(f"{process.url}/healthz")
-        slow.join(20)
+        until(turned_away)
+        gpu.slow(0.0)
+        slow.join(60)
         until(lambda: not process.running())
         log = process.log.read_text()
-    assert turned_away.headers["retry-after"]
-    assert turned_away.headers["connection"] == "close"
+    assert told[-1].headers["retry-after"]
+    assert told[-1].headers["connection"] == "close"
     assert ended[0].status_code == 200
     assert ended[0].json()["mode"] == "model"
     assert "Traceback" not in log
@@ -430,19 +439,17 @@ def test_when_time_is_up_streams_end_and_their_answers_are_let_go_of(
         streaming.start()
         until(lambda: len(filled.rows("select * from answers where lease_until > now()")) == 2)
         _signal(process)
-        streaming.join(20)
+        streaming.join(60)
         until(lambda: not process.running())
     assert filled.rows("select * from answers where lease_until > now()") == []
-    assert (
-        filled.rows("select pid from pg_stat_activity where usename = 'ragzero_query' and state <> 'idle'")
-        == []
-    )
+    busy = "select pid from pg_stat_activity where usename = 'ragzero_query' and state <> 'idle'"
+    until(lambda: filled.rows(busy) == [])
 
 
 def test_idle_it_leaves_at_once(installation: Installation, folder: Path) -> None:
-    with served(installation, folder) as (process, _client):
+    with served(installation, folder, RAGZERO_DRAIN_SECONDS="600") as (process, _client):
         _signal(process)
-        until(lambda: not process.running(), seconds=5)
+        until(lambda: not process.running())
 
 
 def _read_all(client: httpx.Client) -> None:
@@ -464,16 +471,16 @@ async def test_the_graph_is_made_anew_on_another_event_loop(installation: Instal
     """Connections belong to the loop they were made on; ten requests at once make one graph."""
     app = create_app(installation.query_settings(), installation.embedder, lazy=True)
 
-    async def ask() -> tuple[list[int], int]:
+    async def ask() -> tuple[list[int], object]:
         transport = httpx.ASGITransport(app)
         headers = {"Authorization": f"Bearer {installation.api_key}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
             found = await asyncio.gather(*(client.get("/v1/documents") for _ in range(10)))
         graph = app.state.graph
         await graph.close()
-        return [answer.status_code for answer in found], id(graph)
+        return [answer.status_code for answer in found], graph
 
     first = await asyncio.to_thread(asyncio.run, ask())
     second = await asyncio.to_thread(asyncio.run, ask())
     assert first[0] == second[0] == [200] * 10
-    assert first[1] != second[1]
+    assert first[1] is not second[1]
