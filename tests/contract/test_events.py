@@ -15,7 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from functions.query.app import create_app
+from functions.query.exchanges import Load
+from functions.query.observing import Observing
 from scripts.local.aws import LocalAws
+from scripts.local.lambda_runtime import LambdaContext
 from shared.adapters.onnx_embedder import OnnxEmbedder
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.installation import Databases, Installation
@@ -280,6 +284,13 @@ def test_on_lambda_the_answer_comes_before_the_function_is_killed(
     assert late.json()["type"].endswith("deadline-exceeded")
     assert late.headers["retry-after"]
     assert function.invoke(ask)["statusCode"] == 200
+
+
+def test_on_lambda_the_last_half_second_is_for_leaving(filled: Installation) -> None:
+    observing = Observing(create_app(filled.query_settings(), filled.embedder, lazy=True), Load(), 1000)
+    context = LambdaContext("query", time.monotonic() + 300)
+    before = context.get_remaining_time_in_millis() / 1000
+    assert 200 < observing._limit({"aws.context": context}) <= before - 0.5
 
 
 def test_on_lambda_numbers_leave_with_every_request(function: LambdaProcess, filled: Installation) -> None:
