@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -231,6 +232,10 @@ class Server:
         """Start the process, after ending one that an earlier run left in this folder. Returns before it is ready."""
         if self._child is not None and self.running():
             return
+        if self._tethered and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                f"{self.name} is tethered and would end with this thread: start it from the main one"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.stop()
         self.port = self.port or free_port(self.preferred_port)

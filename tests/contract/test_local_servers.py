@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,13 @@ def test_tethered_servers_end_with_their_starter(folder: Path) -> None:
     )
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     until(lambda: not Web(folder).running())
+
+
+def test_what_would_end_with_a_thread_is_not_started_by_one(folder: Path) -> None:
+    server = Web(folder, tethered=True)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="main"):
+        pool.submit(server.start).result()
+    assert not server.running()
 
 
 def test_a_taken_port_is_avoided() -> None:
