@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,22 +17,22 @@ GOOD = "The weather station reports every ten minutes."
 
 
 @pytest.mark.parametrize(
-    ("key", "data", "code"),
+    ("key", "made", "code"),
     [
-        ("5-empty.txt", b"", "empty"),
-        ("5-blank.txt", b" \n\t ", "empty"),
-        ("4-encrypted.pdf", pdf_bytes(["secret"], password="x"), "encrypted"),
-        ("5-truncated.docx", docx_bytes(["text"])[:200], None),
-        ("5-random.pdf", bytes(range(256)) * 40, None),
-        ("7-bomb.docx", zip_bomb(2**30), "zip_bomb"),
-        ("14-image.txt", b"\x89PNG\r\n\x1a\n" + b"\0" * 500, "unsupported_media_type"),
+        ("5-empty.txt", lambda: b"", "empty"),
+        ("5-blank.txt", lambda: b" \n\t ", "empty"),
+        ("4-encrypted.pdf", lambda: pdf_bytes(["secret"], password="x"), "encrypted"),
+        ("5-truncated.docx", lambda: docx_bytes(["text"])[:200], None),
+        ("5-random.pdf", lambda: bytes(range(256)) * 40, None),
+        ("7-bomb.docx", lambda: zip_bomb(2**30), "zip_bomb"),
+        ("14-image.txt", lambda: b"\x89PNG\r\n\x1a\n" + b"\0" * 500, "unsupported_media_type"),
     ],
 )
 def test_a_bad_file_fails_with_a_reason_and_harms_nobody(
-    installation: Installation, key: str, data: bytes, code: str | None
+    installation: Installation, key: str, made: Callable[[], bytes], code: str | None
 ) -> None:
     installation.put("good.txt", GOOD)
-    installation.put(key, data)
+    installation.put(key, made())
     installation.deliver()
     bad = installation.document(key)
     assert bad["status"] == "failed"

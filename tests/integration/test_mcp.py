@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 
 from functions.query.app import create_app
 from tests.support.access import bearer
 from tests.support.api import serving
 from tests.support.installation import Installation
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 TEXT = "The lighthouse on the eastern mole was built in 1911 by Ada Lindqvist."
 
@@ -32,6 +32,10 @@ def url(installation: Installation) -> Iterator[str]:
 
 @asynccontextmanager
 async def talking(url: str, key: str, mode: str) -> AsyncIterator[Client]:
+    from mcp import Client  # heavy: a second and a half to import
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+
     async with create_mcp_http_client(headers=bearer(key)) as http:
         transport = streamable_http_client(f"{url}/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
