@@ -33,7 +33,7 @@ from shared.core.errors import (
     Unavailable,
 )
 from tests.fakes.gpu_server import FakeGpu
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, within_async
 
 QUESTION = [{"role": "user", "content": "What is the answer?"}]
 
@@ -177,10 +177,14 @@ async def test_a_gpu_that_stays_cold_ends_at_the_deadline(
     """However long the pause is that it asked for."""
     monkeypatch.setattr(waiting, "_LONGEST_PAUSE_S", 3600.0)
     gpu.cold_for(3600, retry_after="3600")
-    started = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match="did not begin"):
-        await ask(generator, seconds=0.7)
-    assert 0.6 < time.monotonic() - started < 30
+
+    async def refused() -> None:
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="did not begin"):
+            await ask(generator, seconds=0.7)
+        assert time.monotonic() - started > 0.6
+
+    await within_async(1.0, refused)
 
 
 @pytest.mark.parametrize("problem", ["ConnectError", "503"])
@@ -218,14 +222,18 @@ async def test_a_redirect_elsewhere_never_carries_the_key(gpu: FakeGpu, generato
 
 async def test_accept_then_silence_ends_at_the_deadline(gpu: FakeGpu, generator: Generator) -> None:
     gpu.silent()
-    events: list[GenerationEvent] = []
-    started = time.monotonic()
-    with pytest.raises(DeadlineExceeded):
-        await collect(generator, events, seconds=1.4)
-    elapsed = time.monotonic() - started
-    assert 1.3 < elapsed < 30
-    assert all(isinstance(event, Waking) for event in events)
-    assert len(events) <= elapsed, "it is told once a second"
+
+    async def refused() -> None:
+        events: list[GenerationEvent] = []
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await collect(generator, events, seconds=1.4)
+        elapsed = time.monotonic() - started
+        assert elapsed > 1.3
+        assert all(isinstance(event, Waking) for event in events)
+        assert len(events) <= elapsed, "it is told once a second"
+
+    await within_async(1.8, refused)
 
 
 async def test_silence_in_mid_stream_ends_at_the_deadline(

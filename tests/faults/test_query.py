@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psutil
@@ -25,10 +25,9 @@ from tests.support.lambda_events import answer, function_url
 from tests.support.lambda_process import LambdaProcess
 from tests.support.servers import revive, running, scratch_folder
 from tests.support.serving_process import ServingProcess
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 QUESTION = {"question": "What sounds on the fog signal station?"}
-T = TypeVar("T")
 _CONNECT_S = 5  # what the function waits for a connection
 
 
@@ -68,20 +67,6 @@ def asleep(server: Server) -> Iterator[None]:
     with socket.create_server((HOST, server.port)):
         yield
     revive(server)
-
-
-def within(seconds: float, act: Callable[[], T], before: Callable[[], object] = lambda: None) -> T:
-    """What act gives, in one of five tries, each after before, within so many seconds.
-
-    The pauses that a busy machine makes meet some of them; what is slow by itself is slow each time.
-    """
-    for _ in range(5):
-        before()
-        started = time.monotonic()
-        given = act()
-        if time.monotonic() - started < seconds:
-            return given
-    raise AssertionError(f"it takes longer than {seconds:g} s each time")
 
 
 def left(server: Server) -> bool:

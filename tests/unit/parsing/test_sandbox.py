@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from functions.ingest.parsing.limits import MIB
 from shared.core.errors import UnreadableDocument
 from shared.core.models import Block, ParsedDocument
 from tests.support import documents
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 
 WORDS = "The quick brown fox jumps over the lazy dog. "
 SAMPLES = {
@@ -93,9 +92,7 @@ def test_input_past_the_limit_is_not_even_sent() -> None:
 def test_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """An HTML tree this deep takes the parser minutes."""
     with ParserPool(ParseLimits(wall_seconds=0.6, cpu_seconds=600)) as pool:
-        started = time.monotonic()
-        raised = failure(pool, b"<html>" + b"<div>" * 200_000)
-        assert time.monotonic() - started < 60
+        raised = within(3, lambda: failure(pool, b"<html>" + b"<div>" * 200_000))
         assert raised.code == "timeout"
         assert "0.6 s" in raised.detail
         monkeypatch.setattr(pool._server, "_limits", ParseLimits())  # what is well may take its time
@@ -104,11 +101,9 @@ def test_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processor_time() -> None:
     with ParserPool(ParseLimits(wall_seconds=600, cpu_seconds=1)) as pool:
-        started = time.monotonic()
-        raised = failure(pool, b"<html>" + b"<div>" * 200_000)
+        raised = within(15, lambda: failure(pool, b"<html>" + b"<div>" * 200_000))
         assert raised.code == "timeout"
         assert "1 s of processor time" in raised.detail
-        assert time.monotonic() - started < 60
         assert still_works(pool)
 
 
