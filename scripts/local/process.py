@@ -29,25 +29,22 @@ from shared.core.errors import ConfigurationError, Unavailable
 
 HOST = "127.0.0.1"
 LOG_LINES_SHOWN = 15
+_PORTS = range(20_000, 30_000)  # below those that Linux and macOS hand out to connections
 
 
 def free_port(preferred: int = 0) -> int:
     """A port of 127.0.0.1 for a server that starts later: preferred where it can be had, otherwise any.
 
     Until this process ends nobody else gets the same number from here, in whatever process: what marks it as given is
-    a UDP socket bound to it, which ends with its owner. The others lie below those that systems hand out to
-    connections, so that none of these comes in between.
+    a UDP socket bound to it, which ends with its owner. No connection takes it in between either.
     """
-    for port in (preferred, *_any_order(_PORTS_BELOW_EPHEMERAL)):
+    for port in (preferred, *_from_anywhere(_PORTS)):
         if port and _given(port):
             return port
     raise Unavailable("network", f"no free port on {HOST}")
 
 
-_PORTS_BELOW_EPHEMERAL = range(20_000, 30_000)
-
-
-def _any_order(numbers: range) -> Iterator[int]:
+def _from_anywhere(numbers: range) -> Iterator[int]:
     start = random.SystemRandom().randrange(len(numbers))
     yield from numbers[start:]
     yield from numbers[:start]
