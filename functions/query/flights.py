@@ -14,6 +14,7 @@ from uuid import UUID
 
 from functions.query import answering
 from functions.query.kept import Kept
+from shared.core.errors import Unavailable
 
 Event = answering.Event | Kept
 Epoch = Callable[[], Awaitable[int]]
@@ -24,7 +25,7 @@ class Flight:
     """The events of one answer so far. It ends when its work does, or when nobody follows it any more.
 
     kept: it goes on although nobody follows. epoch: of the snapshot its passages came from. body: the whole answer,
-    once it is done. promise: sees to it that the answer can be asked for by its id.
+    once it is done. promise: sees to it that the answer can be asked for by its id. ending: it is being given up.
     """
 
     def __init__(self, id: UUID, *, kept: bool = False) -> None:
@@ -36,12 +37,8 @@ class Flight:
         self._followers = 0
         self.body: dict[str, Any] = {}
         self.promise: Callable[[], Awaitable[None]] = _nothing
+        self.ending = False
         self._task: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
-
-    @property
-    def over(self) -> bool:
-        return self._task is not None and self._task.done()
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._task = asyncio.create_task(work)
@@ -56,7 +53,7 @@ class Flight:
         self._wake()
 
     async def follow(self) -> AsyncGenerator[Event, None]:
-        """All events, from the first one. Raises what the work raised."""
+        """All events, from the first one. Raises what the work raised, and Unavailable when it was given up."""
         self._followers += 1
         at = 0
         try:
@@ -64,9 +61,9 @@ class Flight:
                 while at < len(self._events):
                     yield self._events[at]
                     at += 1
-                if self.over:
-                    if self._error is not None:
-                        raise self._error
+                if self._task is not None and self._task.done():
+                    # not what _ended is told: that comes a turn of the loop later
+                    _outcome(self._task)
                     return
                 await self._changed.wait()
         finally:
@@ -75,13 +72,15 @@ class Flight:
                 await self.cancel()
 
     async def cancel(self) -> None:
+        self.ending = True
         if self._task is not None and not self._task.done():
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({self._task})
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if not task.cancelled():
+            task.exception()  # which nobody may be there to hear of
         if not self.epoch.done():
             # whoever asked the same meets the same trouble; but not that the first one went away
             self.epoch.cancel() if task.cancelled() else self.epoch.set_result(_ANY_EPOCH)
@@ -90,6 +89,13 @@ class Flight:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _outcome(task: asyncio.Task[None]) -> None:
+    """Raises what the task ended with."""
+    if task.cancelled():
+        raise Unavailable("ragzero", "the server is about to stop; ask again")
+    task.result()
 
 
 async def _nothing() -> None:
@@ -108,7 +114,7 @@ class Flights:
         while (flight := self._by_name.get(name)) is not None and flight is not tried:
             await asyncio.wait({flight.epoch})
             mine = await current() if mine is None else mine
-            if not flight.epoch.cancelled() and flight.epoch.result() >= mine:
+            if not flight.ending and not flight.epoch.cancelled() and flight.epoch.result() >= mine:
                 return flight
             tried = flight
         return None
