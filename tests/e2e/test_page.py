@@ -264,6 +264,44 @@ def test_a_busy_api_is_waited_for(
     visitor.awaits("9 of 9 files searchable")
 
 
+# Twenty who ask at once and two who ask again whenever they were answered, of an API that answers one request in 40 ms and
+# refuses the last ones first. One of the twenty goes away, and one is answered so late that nobody waits for it.
+_CROWD = """async () => {
+    const {Line} = await import('/page/any/line.js');
+    const line = new Line();
+    const leaving = new AbortController();
+    const served = [], open = new Set();
+    let token = true, over = false, late = null;
+    setInterval(() => { token = true; }, 40);
+    const ask = (name, signal) => line.through(async () => {
+        if (!token) {
+            await new Promise((resolve) => setTimeout(resolve, name === 'again' ? 0 : 25 - name));
+            throw {status: 429, retryAfter: 0.04};
+        }
+        token = false;
+        served.push(name);
+        if (name === 3) await new Promise((resolve) => { late = resolve; });
+        return name;
+    }, {signal});
+    const crowd = [...Array(20).keys()].map((name) => ask(name, name === 5 ? leaving.signal : undefined));
+    const others = [0, 1].map(async () => { while (!over) await ask('again'); });
+    leaving.abort();
+    const told = await Promise.allSettled(crowd.filter((_, name) => name !== 3));
+    late();
+    over = true;
+    await Promise.all([crowd[3], ...others]);
+    return [served, told.filter((one) => one.status === 'rejected').map((one) => one.reason.name)];
+}"""
+
+
+def test_who_waits_for_a_busy_api_gets_its_turn(visitor: Visitor) -> None:
+    """In the order in which they came, whoever looks again and again beside them."""
+    served, refused = visitor.page.evaluate(_CROWD)
+    everybody = [name for name in range(20) if name != 5]
+    assert served[: len(everybody)] == everybody
+    assert refused == ["AbortError"]
+
+
 def test_a_model_that_wakes_writes_and_can_be_stopped(
     visit: Callable[..., Visitor],
     local: Stack,

@@ -1,13 +1,11 @@
 // The API, as this page asks it. What is busy is asked again when it says so.
 
+import {Line} from "./line.js";
 import {lost, Problem, transferred} from "./transfer.js";
-
-const PATIENCE = 6;
-const LONGEST_WAIT = 60;
 
 export class Api {
   #key;
-  #busyUntil = 0;
+  #line = new Line();
 
   constructor(key, {onRefused = () => {}} = {}) {
     this.#key = key;
@@ -28,17 +26,17 @@ export class Api {
 
   // The server-sent events of an answer: {event, data}. onWait is told how long a busy API wants us to wait.
   async *events(path, body, {signal, onWait}) {
-    const response = await this.#patient(() => this.#fetch("POST", address(path), {signal, body}), {signal, onWait});
+    const response = await this.#line.through(() => this.#fetch("POST", address(path), {signal, body}), {signal, onWait});
     yield* serverSent(response.body.pipeThrough(new TextDecoderStream()));
   }
 
   // A file with its name, as one upload; the file is read as it is sent. onProgress gets the share that was sent.
   upload(file, name, collection, {signal, onProgress, onWait}) {
-    return this.#patient(() => this.#sent(file, name, collection, signal, onProgress), {signal, onWait});
+    return this.#line.through(() => this.#sent(file, name, collection, signal, onProgress), {signal, onWait});
   }
 
   async #asked(method, url, {signal, body, onWait} = {}) {
-    const response = await this.#patient(() => this.#fetch(method, url, {signal, body}), {signal, onWait});
+    const response = await this.#line.through(() => this.#fetch(method, url, {signal, body}), {signal, onWait});
     try {
       return await response.json();
     } catch (error) {
@@ -80,40 +78,6 @@ export class Api {
     const wait = retryAfter === null ? null : Number(retryAfter);
     return new Problem(status, detail, Number.isFinite(wait) ? wait : null, problem.type);
   }
-
-  // Again after 429, and after 503 where a time is named. Everything waits while the API is busy, not one request alone.
-  async #patient(ask, {signal, onWait}) {
-    for (let attempt = 1; ; attempt += 1) {
-      await pause(this.#busyUntil - Date.now(), signal);
-      try {
-        return await ask();
-      } catch (error) {
-        const again = error.status === 429 || (error.status === 503 && error.retryAfter !== null);
-        if (!again || attempt >= PATIENCE) throw error;
-        const wait = Math.min(error.retryAfter ?? attempt, LONGEST_WAIT);
-        this.#busyUntil = Math.max(this.#busyUntil, Date.now() + wait * 1000);
-        onWait?.(wait);
-      }
-    }
-  }
-}
-
-export function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) reject(signal.reason);
-    else if (ms <= 0) resolve();
-    else {
-      const stop = () => {
-        clearTimeout(timer);
-        reject(signal.reason);
-      };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener("abort", stop);
-        resolve();
-      }, ms);
-      signal?.addEventListener("abort", stop, {once: true});
-    }
-  });
 }
 
 async function* serverSent(stream) {

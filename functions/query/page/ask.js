@@ -1,6 +1,6 @@
 // Questions and their answers, one below the other.
 
-import {pause} from "./api.js";
+import {pause} from "./line.js";
 import {head} from "./dialogs.js";
 import {$, el, fill, options} from "./dom.js";
 import {plural} from "./format.js";

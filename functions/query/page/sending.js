@@ -1,7 +1,7 @@
 // How a file gets into the bucket: straight, as a form or in parts, with addresses that the API gives out by the batch; or
 // through the API, where the page may not or cannot speak to the bucket.
 
-import {pause} from "./api.js";
+import {pause} from "./line.js";
 import {lost, Problem, transferred} from "./transfer.js";
 
 export const BATCH = 100;

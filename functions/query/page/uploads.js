@@ -1,6 +1,6 @@
 // Files on their way: a few are sent at a time, and what became of the others is read from the list of documents.
 
-import {pause} from "./api.js";
+import {pause} from "./line.js";
 import {BATCH, Sender} from "./sending.js";
 
 const AT_ONCE = 4;
