@@ -12,9 +12,12 @@ from . import types
 from .errors import ApiError
 
 T = TypeVar("T")
-RETRIED = (429, 502, 503, 504)
+BUSY = 429
+RETRIED = (BUSY, 502, 503, 504)
 RETRIES = 3
-_FIRST_S, _LONGEST_S, _MOST_PATIENCE_S = 0.5, 8.0, 60.0
+PATIENCE_S = 60.0
+"""How long one request waits in all for a server that says when to come back."""
+_FIRST_S, _LONGEST_S = 0.5, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,11 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def delay_s(attempt: int, retry_after: float | None, spread: float) -> float:
-    """How long to wait before the attempt after this one, the first being 0. spread: 0 to 1, at random."""
+def delay_s(failures: int, retry_after: float | None, spread: float) -> float:
+    """How long to wait after so many failures. spread: 0 to 1, at random."""
     if retry_after is not None:
-        return min(retry_after, _MOST_PATIENCE_S)
-    return min(_FIRST_S * (1 << attempt), _LONGEST_S) * (0.5 + spread / 2)
+        return min(retry_after, PATIENCE_S) + spread / 2
+    return min(_FIRST_S * 2 ** (failures - 1), _LONGEST_S) * (0.5 + spread / 2)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 
 from . import calls
-from .calls import RETRIED, RETRIES, Call, delay_s, refusal, retry_after
+from .calls import BUSY, PATIENCE_S, RETRIED, RETRIES, Call, delay_s, refusal, retry_after
 from .errors import Unreachable, UploadFailed
 from .types import JobView, PartView, UploadTicket
 from .uploading import POLL_S, Progress, Upload, of_job
@@ -112,15 +112,23 @@ def _taken(upload: Upload, send: Send, base: str) -> Flow[httpx.Response]:
 
 
 def _sent(send: Send, base: str) -> Flow[httpx.Response]:
-    for attempt in range(RETRIES + 1):
-        pause = None
+    """The last answer, whatever it is; a server that is busy is asked again for as long as PATIENCE_S."""
+    failures, waited_s = 0, 0.0
+    while True:
         try:
             answer: httpx.Response = yield send
-            if answer.status_code not in RETRIED or attempt == RETRIES:
-                return answer
-            pause = retry_after(answer.headers)
         except httpx.TransportError as error:
-            if attempt == RETRIES:
+            failures, pause = failures + 1, None
+            if failures > RETRIES:
                 raise Unreachable(f"{base} does not answer ({error})") from error
-        yield Pause(delay_s(attempt, pause, random.random()))  # noqa: S311 - spreads load, hides nothing
-    raise Unreachable
+        else:
+            pause = retry_after(answer.headers)
+            if answer.status_code == BUSY and pause is not None:
+                waited_s += max(pause, 1.0)
+                if waited_s > PATIENCE_S:
+                    return answer
+            elif answer.status_code in RETRIED and failures < RETRIES:
+                failures += 1
+            else:
+                return answer
+        yield Pause(delay_s(failures, pause, random.random()))  # noqa: S311 - spreads load, hides nothing
