@@ -50,7 +50,7 @@ def delay_s(failures: int, retry_after: float | None, spread: float) -> float:
     """How long to wait after so many failures. spread: 0 to 1, at random."""
     if retry_after is not None:
         return min(retry_after, PATIENCE_S) + spread / 2
-    return min(_FIRST_S * 2 ** (failures - 1), _LONGEST_S) * (0.5 + spread / 2)
+    return min(_FIRST_S * 2.0 ** (failures - 1), _LONGEST_S) * (0.5 + spread / 2)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
