@@ -374,6 +374,30 @@ async def test_being_held_up_ourselves_is_not_held_against_redis(
     await client.close()
 
 
+async def test_being_held_up_again_while_replies_come_is_not_either(
+    redis_server: RedisServer, empty_redis: redis.Redis
+) -> None:
+    class Slow:
+        """Holds the process up with everything it reads."""
+
+        def __init__(self, nothing: object) -> None:
+            self._parser = resp.hiredis_parser(nothing)
+
+        def feed(self, data: bytes) -> None:
+            time.sleep(0.12)
+            self._parser.feed(data)
+
+        def gets(self) -> Any:
+            return self._parser.gets()
+
+    empty_redis.set("k", "x" * 200_000)
+    client = RespClient(redis_server.url, timeout_s=0.1, parser=Slow)
+    await in_the_end(lambda: client.send([("PING",)]))
+    asked = [client.send([("GET", "k")]) for _ in range(10)]
+    assert {len(value) for (value,) in await asyncio.gather(*asked)} == {200_000}
+    await client.close()
+
+
 async def test_a_connection_that_was_quiet_for_long_is_replaced(
     redis_server: RedisServer, empty_redis: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,7 +91,7 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = time.time()
+        self._heard_at, self._excused = time.time(), False
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _NOTHING:
@@ -120,7 +120,7 @@ class _Connection(asyncio.Protocol):
         """One timer for all: requests come due in the order they were made."""
         now, timer = self._loop.time(), self._timer
         if timer is not None and now - timer.when() > _HELD_UP_S and not self._excused:
-            # It was this process that was held up: the replies may have come and not been read yet.
+            # It was this process that was held up: the replies may have come and not been read yet. Again, if some were.
             self._excused, self._timer = True, self._loop.call_at(now + _HELD_UP_S, self._expire)
             return
         self._excused, self._timer = False, None
