@@ -29,6 +29,7 @@ from shared.core.retrieval import (
     ranked_anew,
     widened,
 )
+from shared.core.vectors import packed, unpacked
 from shared.telemetry import Timings, get_logger
 
 if TYPE_CHECKING:
@@ -302,8 +303,9 @@ class QueryService:
         return known
 
     def _encoded(self, space: Space, question: str) -> NDArray[np.float32] | None:
+        """As it is for those who find it in the cache, so that a question is the same vector wherever it is asked."""
         embedder = self._encoders.get(space.fingerprint)
-        return embedder.encode_query(question) if embedder else None
+        return unpacked(packed(embedder.encode_query(question)), space.dimension) if embedder else None
 
     def _remember(self, name: tuple[int, str], vector: NDArray[np.float32]) -> None:
         self._vectors[name] = vector

@@ -19,6 +19,7 @@ from scripts.local.process import HOST
 from scripts.local.redis_server import RedisServer
 from scripts.local.rest_shim import RestShim
 from shared.adapters.cache.epochs import names_of
+from shared.adapters.onnx_embedder import OnnxEmbedder
 from tests.fakes.gpu_server import FakeGpu
 from tests.support.access import bearer
 from tests.support.api import serving
@@ -66,6 +67,17 @@ def make_api(cached: Installation) -> Iterator[Api]:
         yield make
 
 
+class Deaf:
+    """An encoder that encodes no question."""
+
+    def __init__(self, encoder: OnnxEmbedder) -> None:
+        self._encoder = encoder
+
+    def __getattr__(self, name: str) -> Any:
+        assert name != "encode_query"
+        return getattr(self._encoder, name)
+
+
 @pytest.fixture
 def api(make_api: Api) -> httpx.Client:
     return make_api()
@@ -96,6 +108,19 @@ def model(gpu: FakeGpu, **more: Any) -> dict[str, Any]:
 
 
 # What a hit is.
+
+
+def test_a_question_is_the_same_vector_wherever_it_is_asked(cached: Installation, api: httpx.Client) -> None:
+    """Another process takes it from Redis; its answer, made anew, is the same to the last digit of its scores."""
+    warm(api, "What is the crane's colour?")  # Redis knows the epoch
+    first = ask(api)
+    app = create_app(cached.query_settings(), Deaf(cached.embedder))  # type: ignore[arg-type] - stands in for it
+    with serving(app) as url, httpx.Client(base_url=url, headers=bearer(cached.api_key), timeout=60) as other:
+        again = ask(other, cache="refresh")
+    assert (first["cached"], again["cached"]) == ("no", "no")
+    assert first["citations"]
+    for name in ("answer", "citations", "sources"):
+        assert again[name] == first[name]
 
 
 def test_a_hit_is_the_same_answer_for_nothing(api: httpx.Client) -> None:
