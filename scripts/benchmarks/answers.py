@@ -79,7 +79,7 @@ def running(generate: str | None = None) -> Iterator[Stack]:
     """A ragzero that knows a few short documents."""
     with tempfile.TemporaryDirectory(prefix="ragzero-bench-") as folder:
         Path(folder).chmod(0o711)
-        stack = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr), generate)
+        stack = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr), generate, tethered=True)
         try:
             stack.start()
             for number in range(_DOCUMENTS):

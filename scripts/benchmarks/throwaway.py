@@ -24,13 +24,17 @@ def stack(*, rest: bool = False, variables: Mapping[str, str] | None = None) -> 
     """variables: for the functions, besides what local mode gives them."""
     with tempfile.TemporaryDirectory(prefix="ragzero-bench-") as folder:
         Path(folder).chmod(0o711)
-        made = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr), rest=rest)
+        made = Stack(Path(folder), MODEL, _say, rest=rest, tethered=True)
         made.variables |= variables or {}
         try:
             made.start()
             yield made
         finally:
             made.stop()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def client(stack: Stack) -> httpx.Client:

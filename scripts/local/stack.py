@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -26,6 +25,7 @@ BUCKET = "ragzero-local"
 QUEUE = "ragzero-local-ingest"
 _FUNCTION_TIMEOUT_S = 120
 _MOST_WORKERS = 4
+_READY_S = 60
 _GENERATOR_PATIENCE_S = 600
 _GENERATOR_CONTEXT = 4096
 VLLM_PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
@@ -146,6 +146,7 @@ class Stack:
     """Everything local mode runs. say is told what happens; generate is a model for vLLM: a folder, or org/name@commit.
 
     rest: the functions reach Redis as they would Upstash. variables: for the functions, besides those it gives them.
+    tethered: it all ends when this process does, however it does.
     """
 
     def __init__(
@@ -156,19 +157,21 @@ class Stack:
         generate: str | None = None,
         *,
         rest: bool = False,
+        tethered: bool = False,
     ) -> None:
         self.folder = folder
         self._rest = rest
+        self._tethered = tethered
         self.variables: dict[str, str] = {}
         self._generate = generate
         self._model_dir = model_dir
         self._say = say
         folder.mkdir(parents=True, exist_ok=True)
         self.secrets = Secrets.kept_in(folder / "secrets.json")
-        self.postgres = Postgres(folder / "postgres")
-        self.redis = RedisServer(folder / "redis")
-        self.shim = RestShim(folder / "redis", self.redis)
-        self.aws = LocalAws(folder / "aws")
+        self.postgres = Postgres(folder / "postgres", tethered=tethered)
+        self.redis = RedisServer(folder / "redis", tethered=tethered)
+        self.shim = RestShim(folder / "redis", self.redis, tethered=tethered)
+        self.aws = LocalAws(folder / "aws", tethered=tethered)
         self.functions: list[Function] = []
 
     @property
@@ -177,15 +180,20 @@ class Stack:
 
     def start(self) -> None:
         self._say("starting PostgreSQL, Redis, S3 and SQS")
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(_started, (self.postgres, self.redis, self.aws)))
+        outside = (self.aws, self.redis, self.postgres)
+        for server in outside:
+            server.start()
+        for server in outside:
+            server.wait_ready(_READY_S)
         _started(self.shim)
         intake = self.aws.ensure(BUCKET, QUEUE, visibility=_VISIBILITY_S)
         self._say("bringing the database to the current schema")
         prepare(self.postgres, self.secrets, self._model_dir)
         self._say("starting the API, the ingest worker and the embedding worker")
         generator = self._generator()
-        embed = EmbedWorker.of(self.folder, self._model_dir, self._variables("embed"))
+        embed = EmbedWorker.of(
+            self.folder, self._model_dir, self._variables("embed"), tethered=self._tethered
+        )
         for worker in embed:
             worker.start()
         self.functions = [*generator, self._api(generator, intake), self._ingest(intake, embed), *embed]
@@ -250,7 +258,13 @@ class Stack:
             "RAGZERO_GENERATE_CPU_KV_CACHE_GB": "1",
         }
 
-        generator = Generator("generate", self.folder, lambda _port: ["-m", "functions.generate"], variables)
+        generator = Generator(
+            "generate",
+            self.folder,
+            lambda _port: ["-m", "functions.generate"],
+            variables,
+            tethered=self._tethered,
+        )
         generator.start()
         generator.wait_ready(_GENERATOR_PATIENCE_S)
         return [generator]
@@ -267,6 +281,7 @@ class Stack:
                 "RAGZERO_DEAD_LETTER_URL": intake.dead_letter_url,
                 **_reached(generator),
             },
+            tethered=self._tethered,
         )
 
     def _ingest(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
@@ -287,7 +302,8 @@ class Stack:
             "RAGZERO_QUEUE_URL": intake.queue_url,
             "RAGZERO_ENCODER_THREADS": str(max(1, cores // workers)),
         }
-        return Function("ingest", self.folder, lambda _port: command, variables | _knocked_for(embed))
+        every = variables | _knocked_for(embed)
+        return Function("ingest", self.folder, lambda _port: command, every, tethered=self._tethered)
 
     def _reindex(self, intake: Intake, embed: Sequence[EmbedWorker]) -> Function:
         options = {
@@ -304,7 +320,7 @@ class Stack:
             "RAGZERO_SWEEP_PATIENCE_SECONDS": str(_VISIBILITY_S),
         }
         every = self._variables("reindex") | variables | _knocked_for(embed)
-        return Function("reindex", self.folder, lambda _port: command, every)
+        return Function("reindex", self.folder, lambda _port: command, every, tethered=self._tethered)
 
     def _write_env(self) -> None:
         values = {
@@ -360,4 +376,4 @@ def _tokenizer(model: str) -> str | None:
 
 def _started(server: Server) -> None:
     server.start()
-    server.wait_ready(60)
+    server.wait_ready(_READY_S)
