@@ -264,6 +264,18 @@ def test_a_busy_api_is_waited_for(
     visitor.awaits("9 of 9 files searchable")
 
 
+def test_a_question_that_has_to_wait_holds_nothing_else_up(visitor: Visitor, shelf: Shelf) -> None:
+    """A tenant is given a few answers at once."""
+    visitor.expects("status of 429")
+    visitor.page.route(
+        "**/v1/query", lambda route: route.fulfill(status=429, headers={"Retry-After": "50"}, body="{}")
+    )
+    turn = visitor.asks(RETIRED)
+    expect(turn.locator(".status")).to_contain_text("asking again in 50 s")
+    visitor.add(shelf({"memo.txt": b"A memo about lines."}))
+    visitor.awaits("1 of 1 file searchable")
+
+
 # Twenty who ask at once and two who ask again whenever they were answered, of an API that answers one request in 40 ms and
 # refuses the last ones first. One of the twenty goes away, and one is answered so late that nobody waits for it.
 _CROWD = """async () => {
@@ -290,16 +302,18 @@ _CROWD = """async () => {
     late();
     over = true;
     await Promise.all([crowd[3], ...others]);
-    return [served, told.filter((one) => one.status === 'rejected').map((one) => one.reason.name)];
+    const tomorrow = await line.through(async () => { throw {status: 429, retryAfter: 3600}; }, {}).catch((error) => error);
+    return [served, told.filter((one) => one.status === 'rejected').map((one) => one.reason.name), tomorrow.retryAfter];
 }"""
 
 
 def test_who_waits_for_a_busy_api_gets_its_turn(visitor: Visitor) -> None:
-    """In the order in which they came, whoever looks again and again beside them."""
-    served, refused = visitor.page.evaluate(_CROWD)
+    """In the order in which they came, whoever looks again and again beside them; nobody waits for tomorrow."""
+    served, refused, tomorrow = visitor.page.evaluate(_CROWD)
     everybody = [name for name in range(20) if name != 5]
     assert served[: len(everybody)] == everybody
     assert refused == ["AbortError"]
+    assert tomorrow == 3600
 
 
 def test_a_model_that_wakes_writes_and_can_be_stopped(

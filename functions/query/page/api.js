@@ -6,6 +6,7 @@ import {lost, Problem, transferred} from "./transfer.js";
 export class Api {
   #key;
   #line = new Line();
+  #answers = new Line(); // of which a tenant may be given a few at once: what else is asked does not wait for that
 
   constructor(key, {onRefused = () => {}} = {}) {
     this.#key = key;
@@ -26,7 +27,10 @@ export class Api {
 
   // The server-sent events of an answer: {event, data}. onWait is told how long a busy API wants us to wait.
   async *events(path, body, {signal, onWait}) {
-    const response = await this.#line.through(() => this.#fetch("POST", address(path), {signal, body}), {signal, onWait});
+    const response = await this.#answers.through(() => this.#fetch("POST", address(path), {signal, body}), {
+      signal,
+      onWait,
+    });
     yield* serverSent(response.body.pipeThrough(new TextDecoderStream()));
   }
 

@@ -11,7 +11,8 @@ export class Line {
   #waiting = [];
   #busyUntil = 0;
 
-  // What ask gives; again after 429, and after 503 where a time is named. onWait is told how many seconds that is.
+  // What ask gives; again after 429, and after 503 where a time is named, unless that is too long for somebody who waits.
+  // onWait is told how many seconds it is.
   async through(ask, {signal, onWait}) {
     const place = {number: (this.#places += 1), go: null};
     let holding = null;
@@ -26,8 +27,8 @@ export class Line {
           return await ask();
         } catch (error) {
           const again = error.status === 429 || (error.status === 503 && error.retryAfter !== null);
-          if (!again || attempt >= PATIENCE) throw error;
-          const wait = Math.min(error.retryAfter ?? attempt, LONGEST_WAIT);
+          const wait = error.retryAfter ?? attempt;
+          if (!again || attempt >= PATIENCE || wait > LONGEST_WAIT) throw error;
           const spread = Math.random() * SPREAD_MS; // other pages wait for the same moment
           this.#busyUntil = Math.max(this.#busyUntil, Date.now() + wait * 1000 + spread);
           this.#join(place);
