@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Any, get_args, get_type_hints, is_typeddict
 
 import httpx
@@ -179,7 +180,7 @@ def test_a_refusal_says_what_is_wrong(rag: Ragzero) -> None:
 def answering(rag: Ragzero, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     """answering(a, b): the next requests are answered with these; slept seconds are kept, not slept."""
     slept: list[Any] = []
-    monkeypatch.setattr("shared.client.sync.time.sleep", slept.append)
+    monkeypatch.setattr(client_sync, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
 
     def answer(*answers: httpx.Response | Exception) -> list[Any]:
         left = list(answers)
