@@ -286,7 +286,8 @@ def test_the_signature_is_of_the_time_it_is_sent_at(
     hook(trusting, receiver.url)
     receiver.status = 500
     add(installation, "a.txt")
-    monkeypatch.setattr("shared.adapters.courier.time.time", lambda: 2_000_000_000.0)
+    clock = Clock(time=lambda: 2_000_000_000.0, monotonic=time.monotonic)
+    monkeypatch.setattr("shared.adapters.courier.time", clock)
     due(installation)
     later.sweep()
     first, second = (headers for headers, _ in receiver.got)
