@@ -12,20 +12,18 @@ import asyncio
 import itertools
 import json
 import secrets
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from functions.query.prompting import Budget, build
+from scripts.benchmarks import throwaway
 from scripts.benchmarks.generate import TOKENS, compare, first_token, table
-from scripts.benchmarks.throwaway import MODEL, client, percentile, wait_until_searchable
+from scripts.benchmarks.throwaway import client, percentile, wait_until_searchable
 from scripts.local.stack import BUCKET, Generator, Stack
 from scripts.local.up import tiny_model
 from shared.core.models import Passage
@@ -77,19 +75,13 @@ async def lines(api: httpx.AsyncClient, body: Mapping[str, Any]) -> AsyncIterato
 @contextmanager
 def running(generate: str | None = None) -> Iterator[Stack]:
     """A ragzero that knows a few short documents."""
-    with tempfile.TemporaryDirectory(prefix="ragzero-bench-") as folder:
-        Path(folder).chmod(0o711)
-        stack = Stack(Path(folder), MODEL, lambda line: print(line, file=sys.stderr), generate, tethered=True)
-        try:
-            stack.start()
-            for number in range(_DOCUMENTS):
-                text = _TEXT.format(number).encode()
-                stack.aws.client("s3").put_object(Bucket=BUCKET, Key=f"{number}.txt", Body=text)
-            with client(stack) as api:
-                wait_until_searchable(api, _DOCUMENTS, 60)
-            yield stack
-        finally:
-            stack.stop()
+    with throwaway.stack(generate=generate) as stack:
+        for number in range(_DOCUMENTS):
+            text = _TEXT.format(number).encode()
+            stack.aws.client("s3").put_object(Bucket=BUCKET, Key=f"{number}.txt", Body=text)
+        with client(stack) as api:
+            wait_until_searchable(api, _DOCUMENTS, 60)
+        yield stack
 
 
 def configure(stack: Stack, **variables: str) -> None:

@@ -20,11 +20,13 @@ MODEL = ROOT / ".local" / "models" / "all-MiniLM-L6-v2"
 
 
 @contextlib.contextmanager
-def stack(*, rest: bool = False, variables: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """variables: for the functions, besides what local mode gives them."""
+def stack(
+    *, generate: str | None = None, rest: bool = False, variables: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """generate, rest: as for Stack. variables: for the functions, besides what local mode gives them."""
     with tempfile.TemporaryDirectory(prefix="ragzero-bench-") as folder:
         Path(folder).chmod(0o711)
-        made = Stack(Path(folder), MODEL, _say, rest=rest, tethered=True)
+        made = Stack(Path(folder), MODEL, _say, generate, rest=rest, tethered=True)
         made.variables |= variables or {}
         try:
             made.start()

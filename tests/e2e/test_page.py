@@ -282,7 +282,7 @@ _CROWD = """async () => {
     const {Line} = await import('/page/any/line.js');
     const line = new Line();
     const leaving = new AbortController();
-    const served = [], open = new Set();
+    const served = [];
     let token = true, over = false, late = null;
     setInterval(() => { token = true; }, 40);
     const ask = (name, signal) => line.through(async () => {

@@ -1,7 +1,8 @@
-"""A bench that is told to stop leaves no server behind."""
+"""A bench that is told to stop, or killed, leaves no server behind."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -36,5 +37,27 @@ def test_its_servers_end_with_it(number: signal.Signals, state_folder: Path) -> 
         assert servers
         bench.send_signal(number)
         assert bench.wait(60) == 128 + number
+    _, alive = psutil.wait_procs(servers, timeout=60)
+    assert alive == []
+
+
+KILLED = """
+import time
+from scripts.benchmarks.throwaway import stack
+with stack():
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_whole_stack_ends_with_one_that_is_killed(state_folder: Path) -> None:
+    command = [sys.executable, "-c", KILLED]
+    variables = {**os.environ, "TMPDIR": str(state_folder)}
+    with subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        assert bench.stdout.readline() == "ready\n"
+        servers = psutil.Process(bench.pid).children(recursive=True)
+        assert len(servers) >= 7
+        bench.kill()
     _, alive = psutil.wait_procs(servers, timeout=60)
     assert alive == []

@@ -60,19 +60,19 @@ async def ask(generator: Generator, question: str, *, max_tokens: int = 20) -> l
 
 
 async def test_a_real_completion_streams_and_is_accounted_for(generator: Generator) -> None:
-    """An engine that falls behind says many tokens in one: the most of five tries are counted."""
+    """An engine that falls behind says many tokens in one: how many come is the most of five tries."""
     await generator.check()
     answers = [await ask(generator, "bar dor [1]") for _ in range(5)]
-    *tokens, usage, finish = max(answers, key=len)
-    assert "".join(token.text for token in tokens if isinstance(token, Token))
-    assert len(tokens) > 5
-    assert isinstance(usage, Usage)
-    assert usage.completion_tokens == 20
-    assert usage.prompt_tokens > 5
-    assert isinstance(finish, Finish)
-    assert finish.reason == "length"
-    assert finish.first_token_s is not None
-    assert finish.first_token_s < finish.total_s
+    assert max(len(answer) - 2 for answer in answers) > 5
+    for *tokens, usage, finish in answers:
+        assert "".join(token.text for token in tokens if isinstance(token, Token))
+        assert isinstance(usage, Usage)
+        assert usage.completion_tokens == 20
+        assert usage.prompt_tokens > 5
+        assert isinstance(finish, Finish)
+        assert finish.reason == "length"
+        assert finish.first_token_s is not None
+        assert finish.first_token_s < finish.total_s
 
 
 async def test_temperature_zero_says_the_same_twice(generator: Generator) -> None:

@@ -1,9 +1,9 @@
 // Questions and their answers, one below the other.
 
-import {pause} from "./line.js";
 import {head} from "./dialogs.js";
 import {$, el, fill, options} from "./dom.js";
 import {plural} from "./format.js";
+import {pause} from "./line.js";
 import {Turn} from "./turn.js";
 
 const MOST_TURNS = 100;
